@@ -1,0 +1,22 @@
+"""How the settings name the database to connect to."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from entities.database import DatabaseConfig
+from worker.settings import Settings
+
+
+def database_config(settings: Settings) -> DatabaseConfig:
+    """The database of the settings."""
+    return DatabaseConfig(
+        engine=cast(Literal["mysql", "sqlite"], settings.db_engine),
+        host=settings.db_host,
+        port=settings.db_port,
+        user=settings.db_user,
+        password=settings.db_password,
+        name=settings.db_name,
+        connect_timeout_s=max(1, settings.db_connect_timeout_ms // 1000),
+        read_timeout_s=max(1, settings.db_read_timeout_ms // 1000),
+    )

@@ -1,0 +1,166 @@
+"""The database as ingest sees it: a thread that probes it, raises the epoch when partitions were assigned, and says when the
+verdict changes.
+
+The verdict gates dispatch: while the database is unhealthy nothing is sent, so that an outage burns no attempt. The probe
+writes, because a read-only or full database answers reads. It does not see what only the application's tables suffer
+from; the actors' reports of an outage do (``report_outage``), and the thread then probes before it believes in recovery.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+import peewee
+
+from entities import ledger
+from worker.events import EpochRaised, Event, LettersFound, Wake
+from worker.failures import classify
+from worker.logs import DATABASE_HEALTHY, DATABASE_UNHEALTHY, log_event
+from worker.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Dead letters of the ledger handed to the main loop at a time.
+LETTERS_IN_A_PORTION = 200
+
+
+class DatabaseMonitor(threading.Thread):
+    """Probes the database and keeps the verdict.
+
+    Parameters:
+      open_database: opens and binds the database for this thread; called in it, again after each loss.
+      outbox_id: names this ingest in the database.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        inbox: queue.SimpleQueue[Event],
+        database: peewee.Database,
+        outbox_id: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(name="database-monitor", daemon=True)
+        self._settings = settings
+        self._inbox = inbox
+        self._database = database
+        self._outbox_id = outbox_id
+        self._clock = clock
+        self._wake = threading.Event()
+        self._stopping = False
+        self._may_close = threading.Event()
+        self._tables_are_made = False
+        self._assignment_without_epoch: int | None = None
+        self._reported_at = float("-inf")
+        self._suspects = False
+        self._distrusts = False
+        self.is_healthy = False
+        self.is_known = False
+        self.last_check_at: float | None = None
+        self.started_at = clock()
+        self.healthy_since: float | None = None
+
+    # ------------------------------------------------------------------------------------------ for the main loop
+
+    def report_outage(self) -> None:
+        """An actor could not reach the database: the verdict falls at once and a probe follows.
+
+        If the last report is recent, the probe's word alone was not worth much: the next one waits a full interval.
+        """
+        now = self._clock()
+        self._distrusts = now - self._reported_at < 2 * self._settings.db_reconnect_interval_ms / 1000
+        self._reported_at = now
+        self._judge(False, "an actor could not reach it")
+        self._suspects = True
+        self._wake.set()
+
+    def want_epoch(self, assignment: int | None) -> None:
+        """Have the epoch raised for this assignment, as soon as the database can; None: not any more."""
+        self._assignment_without_epoch = assignment
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the monitoring; the connection stays open until ``close``, as the order of the shutdown wants it."""
+        self._stopping = True
+        self._wake.set()
+
+    def close(self, timeout_s: float) -> None:
+        """Close the connection, which belongs to the thread, and wait for the thread to end."""
+        self._may_close.set()
+        self.join(timeout_s)
+
+    # ------------------------------------------------------------------------------------------------- the thread
+
+    def run(self) -> None:
+        while not self._stopping:
+            if not (self._suspects and self._distrusts):
+                self._suspects = False
+                self._check()
+            self._distrusts = False
+            if self._stopping:
+                break
+            interval_ms = (
+                self._settings.db_health_check_interval_ms
+                if self.is_healthy
+                else self._settings.db_reconnect_interval_ms
+            )
+            self._wake.wait(interval_ms / 1000)
+            self._wake.clear()
+        self._may_close.wait()
+        if not self._database.is_closed():
+            self._database.close()
+
+    def _check(self) -> None:
+        try:
+            self._database.connect(reuse_if_open=True)
+            if not self._tables_are_made:
+                ledger.create_own_tables()
+                self._tables_are_made = True
+            ledger.probe(self._outbox_id)
+            self._raise_epoch_if_wanted()
+        except ledger.MissingTables as error:
+            self._lose(str(error))
+        except peewee.PeeweeException as error:
+            self._lose(classify(error).reason)
+        except OSError as error:
+            self._lose(f"{type(error).__name__}: {error}")
+        else:
+            self._judge(True, "")
+
+    def _raise_epoch_if_wanted(self) -> None:
+        assignment = self._assignment_without_epoch
+        if assignment is None:
+            return
+        epoch = ledger.raise_epoch(self._settings.kafka_group_id, self._outbox_id)
+        portion = []
+        for letter in ledger.dead_letters(self._settings.topic_db_operations):
+            portion.append(letter)
+            if len(portion) >= LETTERS_IN_A_PORTION:
+                self._inbox.put(LettersFound(assignment, tuple(portion)))
+                portion = []
+        self._inbox.put(LettersFound(assignment, tuple(portion)))
+        if self._assignment_without_epoch == assignment:
+            self._assignment_without_epoch = None
+        self._inbox.put(EpochRaised(assignment, epoch))
+
+    def _lose(self, why: str) -> None:
+        if not self._database.is_closed():
+            self._database.close()
+        self._judge(False, why)
+
+    def _judge(self, is_healthy: bool, why: str) -> None:
+        self.last_check_at = time.time()
+        if self.is_known and is_healthy == self.is_healthy:
+            return
+        self.is_known = True
+        self.is_healthy = is_healthy
+        self.healthy_since = self._clock() if is_healthy else None
+        if is_healthy:
+            log_event(logger, logging.INFO, DATABASE_HEALTHY)
+        else:
+            log_event(logger, logging.ERROR, DATABASE_UNHEALTHY, why=why)
+        self._inbox.put(Wake())

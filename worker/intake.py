@@ -1,0 +1,139 @@
+"""Persisting what Kafka brings: the main loop's side of reading.
+
+Records are appended to the outbox, and only then may their offsets be committed. Each commit carries this outbox's
+identity and the partition's settled low-water mark, for whoever reads on from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from outbox.records import NewRecord, Position
+from outbox.store import Outbox
+from worker.assignment import Commit, CommitMetadata, Fingerprint, Known, LogRange, Start, Why, where_to_start
+from worker.consumer import value_hash
+from worker.merge import FetchedRecord
+from worker.messages import Origin
+
+logger = logging.getLogger(__name__)
+
+
+class Intake:
+    """The partitions that are ours and how far each is persisted."""
+
+    def __init__(self, outbox: Outbox, topic: str) -> None:
+        self._outbox = outbox
+        self._topic = topic
+        self._positions: dict[int, Position] = {}
+        self._told: dict[int, tuple[int, str]] = {}
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        return frozenset(self._positions)
+
+    # --------------------------------------------------------------------------------------------- the assignment
+
+    def decide(self, commits: Mapping[int, Commit | None], ranges: Mapping[int, LogRange]) -> dict[int, Start]:
+        """Where to read each assigned partition from. What ``Start.check`` names is still to be looked at in Kafka."""
+        return {
+            partition: where_to_start(
+                self._outbox.outbox_id, self._known(partition), commits[partition], ranges[partition]
+            )
+            for partition in commits
+        }
+
+    def begin(self, starts: Mapping[int, Start]) -> None:
+        """Make the outbox ready for the partitions' records: what others went beyond is archived."""
+        self._positions.clear()
+        self._told.clear()
+        with self._outbox.transaction():
+            for partition, start in starts.items():
+                position = self._outbox.position(self._topic, partition)
+                if start.archives and position is not None:
+                    # Those of an older generation stay: the topic that held them is gone, they are nowhere else.
+                    archived = self._outbox.archive_partition(
+                        self._topic, partition, start.why.value, position.generation
+                    )
+                    logger.warning("Partition %d: %d entries archived: %s", partition, archived, start.why.value)
+                if position is None or start.why is not Why.GOES_ON or position.next_offset != start.offset:
+                    position = Position(self._topic, partition, start.generation, start.offset)
+                    self._outbox.set_position(position)
+                self._positions[partition] = position
+
+    def lose(self) -> None:
+        """The partitions are no longer ours."""
+        self._positions.clear()
+        self._told.clear()
+
+    def _known(self, partition: int) -> Known | None:
+        position = self._outbox.position(self._topic, partition)
+        if position is None:
+            return None
+        return Known(position.generation, position.next_offset, _last(position))
+
+    # ------------------------------------------------------------------------------------------------- persisting
+
+    def append(self, records: Iterable[FetchedRecord]) -> dict[int, Position]:
+        """Append to the outbox, inside the caller's transaction. Returns the new positions, to be adopted after its commit."""
+        positions = dict(self._positions)
+        new_records = []
+        for record in records:
+            generation = positions[record.partition].generation
+            hashed = value_hash(record.value)
+            origin = Origin(record.topic, generation, record.partition, record.offset)
+            new_records.append(
+                NewRecord(
+                    record.topic,
+                    generation,
+                    record.partition,
+                    record.offset,
+                    record.kafka_timestamp,
+                    record.order_timestamp,
+                    hashed,
+                    record.seen.operation_id or origin.own_id,
+                    record.seen.entity,
+                    record.seen.type,
+                    record.value,
+                )
+            )
+            positions[record.partition] = Position(
+                record.topic,
+                record.partition,
+                generation,
+                record.offset + 1,
+                record.offset,
+                record.kafka_timestamp,
+                hashed,
+            )
+        moved = [position for partition, position in positions.items() if position is not self._positions[partition]]
+        self._outbox.append(new_records, moved)
+        return positions
+
+    def adopt(self, positions: dict[int, Position]) -> None:
+        """Take over positions whose records are committed to the outbox."""
+        self._positions = positions
+
+    # -------------------------------------------------------------------------------------------------- committing
+
+    def commits(self) -> dict[int, tuple[int, str]]:
+        """The offsets, with metadata, that may be committed and differ from what was told last."""
+        news = {}
+        for partition, position in self._positions.items():
+            mark = self._outbox.low_water_mark(self._topic, position.generation, partition)
+            metadata = CommitMetadata(
+                self._outbox.outbox_id,
+                position.generation,
+                position.next_offset if mark is None else min(mark, position.next_offset),
+                _last(position),
+            )
+            commit = position.next_offset, metadata.encode()
+            if self._told.get(partition) != commit:
+                self._told[partition] = news[partition] = commit
+        return news
+
+
+def _last(position: Position) -> Fingerprint | None:
+    if position.last_offset is None or position.last_timestamp is None or position.last_hash is None:
+        return None
+    return Fingerprint(position.last_offset, position.last_timestamp, position.last_hash)

@@ -1,0 +1,349 @@
+"""What is sent when, and what an outcome means for the order: between the outbox, the planner and the dispatcher.
+
+The scheduler fills the planner's window from the outbox, sends batches while there are free slots and the gate is open,
+and moves operations on when their outcomes come. A batch is one operation when little is going on and fills up by
+itself under load: while all slots are taken, work accumulates. It writes nothing by itself: what an outcome changes in
+the outbox is returned, so that the main loop can commit it together with everything else of its turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import dramatiq
+
+from outbox.records import FailedAttempt, HandedBack, Settled
+from outbox.states import State
+from outbox.store import Outbox
+from worker.messages import (
+    Batch,
+    Outcome,
+    OutcomeLine,
+    Settlement,
+    Verdicts,
+    apply_operation_message,
+    apply_operations_message,
+    bury_message,
+)
+from worker.planner import Planned, Planner
+from worker.settings import Settings
+from worker.tasks import DEADLY, Task, Verdictable, task_of
+
+logger = logging.getLogger(__name__)
+
+#: Entries read from the outbox at a time: short reads, so that the write-ahead log can be checkpointed.
+PAGE = 500
+
+#: Single operations that may await their retry at the same time. They take no slot: they wait most of the time.
+ALONE_LIMIT = 1_000
+
+
+class Sender(Protocol):
+    """What the scheduler needs of the dispatcher."""
+
+    def send(self, message: dramatiq.Message[None], delay_ms: int | None = None) -> None: ...
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A message on its way. ``tasks`` are those it has not brought back yet; ``heard_at`` is monotonic seconds."""
+
+    batch_id: str
+    tasks: dict[int, Task]
+    heard_at: float
+    is_alone: bool = False
+
+
+@dataclass(slots=True)
+class Changes:
+    """What settlements change: first committed to the outbox, then adopted by the scheduler."""
+
+    settled: list[Settled] = field(default_factory=list)
+    failed: list[FailedAttempt] = field(default_factory=list)
+    handed_back: list[HandedBack] = field(default_factory=list)
+    verdicts: dict[int, Verdictable] = field(default_factory=dict)
+    dead: list[Task] = field(default_factory=list)
+    heard: set[str] = field(default_factory=set)
+    is_outage: bool = False
+    is_fenced: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.settled or self.failed or self.handed_back)
+
+
+def backoff_ms(attempts: int, base_ms: int) -> int:
+    """The wait (ms) before the next attempt, after so many failed ones (at least one): base, 2·base, 4·base …"""
+    return base_ms << (attempts - 1)
+
+
+class Scheduler:
+    """The window, what is in flight, and the gate.
+
+    ``epoch`` is None while the gate is shut: without partitions, or until the database knows us as the active ingest.
+    ``just_sent`` are the sequence numbers sent and not yet marked as dispatched in the outbox: whoever marks clears it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        sender: Sender,
+        clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._sender = sender
+        self._clock = clock
+        self._now_ms = now_ms
+        self._batches = 0
+        self.epoch: int | None = None
+        self.forget()
+
+    # --------------------------------------------------------------------------------------------- the assignment
+
+    def forget(self) -> None:
+        """Drop the window and all that is in flight: the partitions are gone, or come anew."""
+        self.epoch = None
+        self._planner: Planner[Task] = Planner(
+            self._settings.window_max_operations, self._settings.window_max_bytes
+        )
+        self._by_origin: dict[tuple[str, int, int, int], int] = {}
+        self._in_flight: dict[str, InFlight] = {}
+        self._alone_in_flight = 0
+        self.just_sent: list[int] = []
+        self._read_to = 0
+        self._may_hold_more = True
+
+    def note_appended(self) -> None:
+        """The outbox holds entries that the window has not seen."""
+        self._may_hold_more = True
+
+    @property
+    def in_flight_operations(self) -> int:
+        return sum(len(flight.tasks) for flight in self._in_flight.values())
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is in flight but single operations that await their retry."""
+        return len(self._in_flight) == self._alone_in_flight
+
+    # --------------------------------------------------------------------------------------------------- dispatch
+
+    def dispatch(self) -> None:
+        """Fill the window and send what may run, as long as slots are free. Call it only while the gate is open."""
+        self._fill()
+        while len(self._in_flight) - self._alone_in_flight < self._settings.max_in_flight_batches:
+            batch = self._planner.take(self._settings.batch_max_operations, self._settings.batch_max_bytes)
+            if not batch:
+                break
+            self._send_batch([planned.item for planned in batch])
+            self._fill()
+        while self._alone_in_flight < ALONE_LIMIT:
+            planned = self._planner.take_alone()
+            if planned is None:
+                break
+            self._send_alone(planned.item)
+
+    def _fill(self) -> None:
+        read_again_from = self._planner.must_read_again_from
+        if read_again_from is not None:
+            self._planner.unpark()
+            self._read_to = read_again_from - 1
+            self._may_hold_more = True
+        while self._may_hold_more and self._planner.has_room:
+            entries = self._outbox.window(self._read_to, PAGE, self._settings.window_max_bytes)
+            self._may_hold_more = bool(entries)
+            for entry in entries:
+                if not self._planner.has_room:
+                    break
+                self._read_to = entry.seq
+                if entry.seq not in self._planner:
+                    task, keys = task_of(entry)
+                    goes_alone = entry.goes_alone or entry.attempts > 0
+                    planned = Planned(entry.seq, keys, task.size, task, entry.waits_wider, goes_alone)
+                    if self._planner.add(planned):
+                        self._by_origin[_place(task)] = entry.seq
+
+    def _send_batch(self, tasks: Sequence[Task]) -> None:
+        applicable = [task for task in tasks if task.verdict is None]
+        condemned = [task for task in tasks if task.verdict is not None]
+        if applicable:
+            batch_id = self._take_off(applicable)
+            self._sender.send(apply_operations_message(self._batch(batch_id, applicable)))
+        if condemned:
+            self._bury(condemned)
+
+    def _send_alone(self, task: Task) -> None:
+        if task.verdict is None and task.attempts > self._settings.max_retry_attempts:
+            task.verdict = Verdictable(task.error_kind, task.reason)
+        if task.verdict is not None:
+            self._bury([task], is_alone=True)
+            return
+        batch_id = self._take_off([task], is_alone=True)
+        message = apply_operation_message(
+            self._batch(batch_id, [task]), retries=task.attempts, max_retries=self._settings.max_retry_attempts
+        )
+        delay_ms = task.next_attempt_at - self._now_ms()
+        self._sender.send(message, delay_ms if delay_ms > 0 else None)
+
+    def _bury(self, tasks: Sequence[Task], is_alone: bool = False) -> None:
+        assert self.epoch is not None
+        batch_id = self._take_off(tasks, is_alone)
+        verdicts = tuple(task.as_verdict() for task in tasks)
+        self._sender.send(
+            bury_message(
+                Verdicts(batch_id, self._outbox.outbox_id, self._settings.kafka_group_id, self.epoch, verdicts)
+            )
+        )
+
+    def _batch(self, batch_id: str, tasks: Iterable[Task]) -> Batch:
+        assert self.epoch is not None
+        return Batch(
+            batch_id,
+            self._outbox.outbox_id,
+            self._settings.kafka_group_id,
+            self.epoch,
+            tuple(task.operation for task in tasks),
+        )
+
+    def _take_off(self, tasks: Sequence[Task], is_alone: bool = False) -> str:
+        """Enter the tasks as in flight under a new batch id. Epochs only rise, so an id never comes again."""
+        self._batches += 1
+        batch_id = f"{self._outbox.outbox_id[:8]}-{self.epoch}-{self._batches}"
+        self._in_flight[batch_id] = InFlight(batch_id, {task.seq: task for task in tasks}, self._clock(), is_alone)
+        self._alone_in_flight += is_alone
+        for task in tasks:
+            task.batch_id = batch_id
+            self.just_sent.append(task.seq)
+        return batch_id
+
+    # --------------------------------------------------------------------------------------------- what comes back
+
+    def weigh(self, settlements: Iterable[Settlement]) -> Changes:
+        """What these settlements change. Nothing is changed yet: see ``adopt``."""
+        changes = Changes()
+        for settlement in settlements:
+            changes.heard.add(settlement.batch_id)
+            for line in settlement.lines:
+                seq = self._by_origin.get((line.origin.topic, line.origin.generation, line.origin.partition, line.origin.offset))
+                planned = self._planner.get(seq) if seq is not None else None
+                if planned is not None and planned.item.operation.incarnation == line.incarnation:
+                    self._weigh_line(changes, settlement, line, planned)
+        return changes
+
+    def _weigh_line(
+        self, changes: Changes, settlement: Settlement, line: OutcomeLine, planned: Planned[Task]
+    ) -> None:
+        task = planned.item
+        if line.outcome is Outcome.APPLIED:
+            changes.settled.append(Settled(task.seq, line.incarnation, State.APPLIED, line.attempts))
+            return
+        if line.outcome is Outcome.DEAD:
+            task.attempts, task.error_kind, task.reason = line.attempts, line.error_kind, line.reason
+            changes.dead.append(task)
+            changes.settled.append(
+                Settled(task.seq, line.incarnation, State.DEAD, line.attempts, line.error_kind, line.reason)
+            )
+            return
+        if task.batch_id != settlement.batch_id:
+            return  # a copy that was given up: only what is final is still true
+        match line.outcome:
+            case Outcome.RETRYING:
+                changes.failed.append(
+                    FailedAttempt(
+                        task.seq, line.incarnation, line.attempts, line.error_kind, line.reason, line.next_attempt_at
+                    )
+                )
+            case Outcome.WAITS if not planned.waits_wider:
+                changes.handed_back.append(
+                    HandedBack(task.seq, line.incarnation, waits_wider=True, error_kind=line.error_kind, why=line.reason)
+                )
+            case Outcome.FAILED | Outcome.WAITS:
+                attempts = task.attempts + 1
+                next_attempt_at = self._now_ms() + backoff_ms(attempts, self._settings.retry_delay_ms)
+                changes.failed.append(
+                    FailedAttempt(
+                        task.seq, line.incarnation, attempts, line.error_kind, line.reason, next_attempt_at, True
+                    )
+                )
+                changes.handed_back.append(HandedBack(task.seq, line.incarnation, goes_alone=True))
+            case Outcome.DEADLY:
+                if planned.goes_alone:
+                    changes.verdicts[task.seq] = Verdictable(DEADLY, line.reason)
+                changes.handed_back.append(
+                    HandedBack(
+                        task.seq,
+                        line.incarnation,
+                        goes_alone=True,
+                        deaths=task.deaths + 1,
+                        error_kind=DEADLY,
+                        why=line.reason,
+                    )
+                )
+            case Outcome.HANDED_BACK | Outcome.UNAVAILABLE | Outcome.FENCED:
+                changes.handed_back.append(HandedBack(task.seq, line.incarnation))
+                changes.is_outage |= line.outcome is Outcome.UNAVAILABLE
+                changes.is_fenced |= line.outcome is Outcome.FENCED and settlement.epoch == self.epoch
+
+    def adopt(self, changes: Changes) -> None:
+        """Take over what the outbox has committed: followers become ready, slots become free."""
+        for settled in changes.settled:
+            planned = self._planner.finish(settled.seq)
+            if planned is not None:
+                self._land(planned.item)
+                del self._by_origin[_place(planned.item)]
+        for failed in changes.failed:
+            planned = self._planner.get(failed.seq)
+            if planned is not None:
+                task = planned.item
+                task.attempts, task.error_kind, task.reason = failed.attempts, failed.error_kind, failed.reason
+                task.next_attempt_at = failed.next_attempt_at or 0
+        for handed_back in changes.handed_back:
+            planned = self._planner.get(handed_back.seq)
+            if planned is not None:
+                self._land(planned.item)
+                planned.item.deaths = handed_back.deaths or planned.item.deaths
+                planned.item.verdict = changes.verdicts.get(handed_back.seq) or planned.item.verdict
+                self._planner.hand_back(
+                    handed_back.seq, waits_wider=handed_back.waits_wider, goes_alone=handed_back.goes_alone
+                )
+        for batch_id in changes.heard & self._in_flight.keys():
+            self._in_flight[batch_id].heard_at = self._clock()
+
+    def _land(self, task: Task) -> None:
+        batch_id, task.batch_id = task.batch_id, None
+        flight = self._in_flight.get(batch_id) if batch_id is not None else None
+        if flight is not None:
+            flight.tasks.pop(task.seq, None)
+            if not flight.tasks:
+                del self._in_flight[flight.batch_id]
+                self._alone_in_flight -= flight.is_alone
+
+    # ------------------------------------------------------------------------------------------------- reconciling
+
+    def silent_batches(self, silent_for_s: float) -> list[str]:
+        """The batches that nothing was heard of for so long (s): Redis is to be asked after them."""
+        before = self._clock() - silent_for_s
+        return [batch_id for batch_id, flight in self._in_flight.items() if flight.heard_at < before]
+
+    def send_again(self, batch_ids: Iterable[str]) -> None:
+        """Send what is left of lost batches under new ids, with the attempts they had. A copy that still lives does no
+        harm: the ledger tells what was done."""
+        for batch_id in batch_ids:
+            flight = self._in_flight.get(batch_id)
+            if flight is None:
+                continue
+            logger.warning("Batch %s was lost or is silent past its lease: %d operations are sent again", batch_id, len(flight.tasks))
+            for task in list(flight.tasks.values()):
+                self._land(task)
+                self._planner.hand_back(task.seq)
+
+
+def _place(task: Task) -> tuple[str, int, int, int]:
+    origin = task.origin
+    return origin.topic, origin.generation, origin.partition, origin.offset

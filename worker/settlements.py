@@ -1,0 +1,96 @@
+"""How outcomes travel back: actors push them onto a Redis list, a thread of ingest drains it.
+
+A settlement that is lost on the way costs a redelivery, which the ledger makes harmless; so the list needs no
+acknowledgement. Beside it lies a hash that counts how often each batch was picked up and not finished: a batch that is
+picked up again and again kills its workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import Any
+
+import msgspec
+import redis
+
+from worker.events import Event, Settled
+from worker.messages import Settlement, decode_settlement, encode_settlement
+
+logger = logging.getLogger(__name__)
+
+#: How long (s) the drain blocks for the first settlement, and how many it takes at a time.
+BLOCK_S = 1
+DRAIN_LIMIT = 200
+
+#: The pause (s) before Redis is tried again.
+BACKOFF_S = 0.5
+
+
+def settlements_key(outbox_id: str) -> str:
+    """The list that actors push settlements to."""
+    return f"outbox:{outbox_id}:settlements"
+
+
+def pickups_key(outbox_id: str) -> str:
+    """The hash from batch id to how often the batch was picked up without being finished."""
+    return f"outbox:{outbox_id}:pickups"
+
+
+def pick_up(client: redis.Redis[bytes], outbox_id: str, batch_id: str) -> int:
+    """Note that a worker begins with the batch. Returns how many began before it and never finished: they died."""
+    return int(client.hincrby(pickups_key(outbox_id), batch_id, 1)) - 1
+
+
+def push(client: redis.Redis[bytes], outbox_id: str, settlement: Settlement) -> None:
+    """Tell ingest the outcomes, and note that the worker has finished with the batch."""
+    with client.pipeline(transaction=True) as pipeline:
+        pipeline.rpush(settlements_key(outbox_id), encode_settlement(settlement))
+        pipeline.hdel(pickups_key(outbox_id), settlement.batch_id)
+        pipeline.execute()
+
+
+class SettlementReader(threading.Thread):
+    """Drains the list for the main loop, in bulk, waiting out any loss of Redis."""
+
+    def __init__(self, client: redis.Redis[Any], outbox_id: str, inbox: queue.SimpleQueue[Event]) -> None:
+        super().__init__(name="settlements", daemon=True)
+        self._client = client
+        self._key = settlements_key(outbox_id)
+        self._inbox = inbox
+        self._stopping = threading.Event()
+        self.is_connected = False
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                settlements = self._drain()
+            except redis.RedisError as error:
+                if self.is_connected:
+                    logger.error("Redis (broker) is not reachable: %s", error)
+                self.is_connected = False
+                self._stopping.wait(BACKOFF_S)
+                continue
+            if not self.is_connected:
+                logger.info("Redis (broker) connected")
+                self.is_connected = True
+            if settlements:
+                self._inbox.put(Settled(settlements))
+
+    def _drain(self) -> list[Settlement]:
+        first = self._client.blpop(self._key, timeout=BLOCK_S)
+        if first is None:
+            return []
+        rest = self._client.lpop(self._key, DRAIN_LIMIT) or []
+        settlements = []
+        for data in (first[1], *rest):
+            try:
+                settlements.append(decode_settlement(data))
+            except msgspec.DecodeError:
+                # Of a version we do not know: its operations are dispatched again and the ledger answers for them.
+                logger.exception("A settlement cannot be read and is dropped")
+        return settlements

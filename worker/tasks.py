@@ -1,0 +1,94 @@
+"""An outbox entry made ready for the planner: decoded, validated, with its writeset."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from entities.envelope import decode
+from entities.errors import InvalidOperation
+from entities.operations import actions_of
+from entities.writesets import Writeset, invalid_writeset, writeset
+from outbox.records import Entry
+from worker.messages import DispatchedOperation, Origin, Verdict
+
+logger = logging.getLogger(__name__)
+
+#: The kinds of a verdict that ingest reaches itself.
+INVALID, DEADLY, INTERNAL = "invalid", "deadly", "internal"
+
+#: What an entry costs in memory beside its bytes, roughly; for the window's limit.
+OVERHEAD_BYTES = 2_000
+
+
+@dataclass(slots=True)
+class Verdictable:
+    """Why an operation is to be buried instead of applied."""
+
+    error_kind: str
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """An unsettled operation as ingest works with it. ``next_attempt_at`` is milliseconds since 1970."""
+
+    seq: int
+    operation: DispatchedOperation
+    attempts: int
+    next_attempt_at: int
+    deaths: int
+    error_kind: str = ""
+    reason: str = ""
+    verdict: Verdictable | None = None
+    batch_id: str | None = None
+
+    @property
+    def origin(self) -> Origin:
+        return self.operation.origin
+
+    @property
+    def size(self) -> int:
+        return len(self.operation.raw) + OVERHEAD_BYTES
+
+    def as_verdict(self) -> Verdict:
+        assert self.verdict is not None
+        operation = self.operation
+        return Verdict(
+            operation.origin,
+            operation.operation_id,
+            operation.incarnation,
+            operation.raw,
+            self.verdict.error_kind,
+            self.verdict.reason,
+            self.attempts,
+        )
+
+
+def task_of(entry: Entry) -> tuple[Task, Writeset]:
+    """The entry's task and the keys it takes. What cannot be decoded or is invalid carries its verdict."""
+    operation = DispatchedOperation(
+        Origin(entry.topic, entry.generation, entry.partition, entry.offset),
+        entry.operation_id,
+        entry.incarnation,
+        entry.raw,
+    )
+    task = Task(
+        entry.seq,
+        operation,
+        entry.attempts,
+        entry.next_attempt_at or 0,
+        entry.deaths,
+        entry.error_kind or "",
+        entry.reason or "",
+    )
+    try:
+        keys = writeset(entry.operation_id, actions_of(decode(entry.raw)))
+    except InvalidOperation as error:
+        task.verdict = Verdictable(INVALID, str(error))
+    except Exception as error:  # one message, whatever is in it, must not stop all others
+        logger.exception("Decoding %s failed in a way it should not", operation)
+        task.verdict = Verdictable(INTERNAL, f"decoding failed unexpectedly: {type(error).__name__}")
+    else:
+        return task, keys
+    return task, invalid_writeset(entry.operation_id)
