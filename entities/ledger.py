@@ -1,0 +1,317 @@
+"""The ledger: which operations are settled, and how; and the epoch that fences late messages.
+
+A line commits together with the operation's write, so one that is delivered twice has one effect. A dead letter is a line
+too, with payload and reason, and only a replay's higher incarnation may turn it. Lines are written and read in bulk; who may
+write which, and when, is `worker.apply`'s business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+import peewee
+
+from entities import database
+from entities.own_tables import IngestEpochs, IngestNodes, MissingTables, SettledOperations, create_own_tables
+
+__all__ = [
+    "MissingTables",
+    "SettledOperation",
+    "create_own_tables",
+    "dead_letters",
+    "epoch_for_share",
+    "probe",
+    "prune",
+    "raise_epoch",
+    "record",
+    "settled",
+    "turn",
+]
+
+#: The most characters of a reason that the ledger keeps.
+REASON_CHARACTERS = 10_000
+
+#: The most rows of a multi-row statement.
+LINES_PER_STATEMENT = 1_000
+
+#: Dead letters are read so many at a time: each may bring a payload of a megabyte.
+LETTERS_PER_PAGE = 20
+
+#: What a line costs in a statement beside its payload, touched keys and reason, in bytes; generous.
+LINE_OVERHEAD_BYTES = 2_500
+
+
+class SettledOperation(msgspec.Struct, frozen=True, gc=False):
+    """A line of the ledger. `touched` are cache keys; `payload` and the three before it are a dead letter's."""
+
+    operation_id: str
+    content: bytes
+    outcome: Literal["applied", "dead"]
+    incarnation: int
+    entity: str
+    type: str
+    touched: tuple[str, ...]
+    topic: str
+    generation: int
+    partition: int
+    offset: int
+    attempts: int = 0
+    error_kind: str = ""
+    reason: str = ""
+    payload: bytes | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        return self.outcome == "dead"
+
+
+def settled(operation_ids: Sequence[str]) -> dict[str, SettledOperation]:
+    """The lines of those of these operations that have one, without their payloads."""
+    lines: dict[str, SettledOperation] = {}
+    for start in range(0, len(operation_ids), LINES_PER_STATEMENT):
+        ids = [operation_id.encode() for operation_id in operation_ids[start : start + LINES_PER_STATEMENT]]
+        for row in database.execute(_select_text(len(ids)), ids).fetchall():
+            line = _line_of(row)
+            lines[line.operation_id] = line
+    return lines
+
+
+def record(lines: Sequence[SettledOperation]) -> None:
+    """Write new lines. Raises `peewee.IntegrityError` if one of the operations has been settled meanwhile."""
+    now_ms = time.time_ns() // 1_000_000
+    applied = [line for line in lines if not line.is_dead]
+    dead = [line for line in lines if line.is_dead]
+    for start in range(0, len(applied), LINES_PER_STATEMENT):
+        portion = applied[start : start + LINES_PER_STATEMENT]
+        parameters = [value for line in portion for value in _applied_values(line, now_ms)]
+        database.execute(_insert_text(_APPLIED_COLUMNS, len(portion)), parameters)
+    for portion in _portions_by_bytes([_that_fits(line) for line in dead]):
+        parameters = [value for line in portion for value in _dead_values(line, now_ms)]
+        database.execute(_insert_text(_ALL_COLUMNS, len(portion)), parameters)
+
+
+def turn(line: SettledOperation) -> bool:
+    """Replace a dead letter's line by one of a higher incarnation. False, and nothing is done, if that is not what is there."""
+    line = _that_fits(line)
+    values = dict(zip(_ALL_COLUMNS, _dead_values(line, time.time_ns() // 1_000_000), strict=True))
+    del values["operation_id"], values["content"]
+    table = SettledOperations
+    changed = (
+        table.update({getattr(table, name): value for name, value in values.items()})
+        .where(table.operation_id == line.operation_id, table.outcome == "dead", table.incarnation < line.incarnation)
+        .execute()
+    )
+    return bool(changed)
+
+
+def dead_letters(topic: str) -> Iterator[SettledOperation]:
+    """Every dead letter of a topic with its payload, in pages, by partition and offset; for an outbox that starts anew."""
+    table = SettledOperations
+    after = (-1, -1, -1)
+    while True:
+        partition, generation, offset = after
+        page: Any = list(
+            table.select(*(getattr(table, name) for name in _ALL_COLUMNS if name != "settled_at"))
+            .where(
+                table.topic == topic,
+                table.outcome == "dead",
+                (table.partition > partition)
+                | ((table.partition == partition) & (table.generation > generation))
+                | ((table.partition == partition) & (table.generation == generation) & (table.offset > offset)),
+            )
+            .order_by(table.partition, table.generation, table.offset)
+            .limit(LETTERS_PER_PAGE)
+            .tuples()
+        )
+        if not page:
+            return
+        letters = [_line_of(row) for row in page]
+        yield from letters
+        after = (letters[-1].partition, letters[-1].generation, letters[-1].offset)
+
+
+def prune(topic: str, generation: int, partition: int, below_offset: int, before_ms: int, limit: int) -> int:
+    """Delete up to `limit` lines of applied operations of one partition, and tell how many.
+
+    Parameters:
+      generation: The topic's current one; of older ones nothing can be read again.
+      below_offset: The log's start. A line at or behind it must stay, or a re-read would apply its operation again.
+      before_ms: Only lines settled before this time, in milliseconds since 1970.
+
+    Dead letters stay: they are what a new outbox knows of them.
+    """
+    table: Any = SettledOperations  # the stubs know no delete() of a class
+    rows = (
+        table.select(table.operation_id)
+        .where(
+            table.topic == topic,
+            table.outcome == "applied",
+            table.partition == partition,
+            (table.generation < generation) | ((table.generation == generation) & (table.offset < below_offset)),
+            table.settled_at < before_ms,
+        )
+        .limit(limit)
+        .tuples()
+    )
+    ids = [operation_id for (operation_id,) in rows]
+    for start in range(0, len(ids), LINES_PER_STATEMENT):
+        table.delete().where(table.operation_id.in_(ids[start : start + LINES_PER_STATEMENT])).execute()
+    return len(ids)
+
+
+def raise_epoch(consumer_group: str, outbox_id: str) -> int:
+    """Make this outbox the group's active one and give its epoch. Waits for the transactions that read the older one."""
+    table = IngestEpochs
+    with database.transaction():
+        now_ms = time.time_ns() // 1_000_000
+        table.insert(
+            consumer_group=consumer_group, epoch=0, outbox_id=outbox_id, raised_at=now_ms
+        ).on_conflict_ignore().execute()
+        table.update({table.epoch: table.epoch + 1, table.outbox_id: outbox_id, table.raised_at: now_ms}).where(
+            table.consumer_group == consumer_group
+        ).execute()
+        raised: Any = table.get_by_id(consumer_group)
+        return int(raised.epoch)
+
+
+def epoch_for_share(consumer_group: str) -> int:
+    """The group's epoch (0 if there is none yet), which cannot be raised before the transaction ends."""
+    row = database.execute(_epoch_text(database.is_sqlite()), (consumer_group,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def probe(outbox_id: str) -> None:
+    """Write a row, as an operation would: raises Peewee's error if the database is gone, read-only or full."""
+    with database.transaction():
+        row = {IngestNodes.outbox_id: outbox_id, IngestNodes.seen_at: time.time_ns() // 1_000_000}
+        IngestNodes.insert(row).on_conflict_replace().execute()
+
+
+# What a line of an applied operation has; the others keep their columns' defaults. Fewer parameters, and this is the
+# statement that every operation pays for.
+_APPLIED_COLUMNS = (
+    "operation_id",
+    "content",
+    "outcome",
+    "incarnation",
+    "entity",
+    "type",
+    "touched",
+    "topic",
+    "generation",
+    "partition",
+    "offset",
+    "settled_at",
+)
+_ALL_COLUMNS = (*_APPLIED_COLUMNS, "attempts", "error_kind", "reason", "payload")
+_READ_COLUMNS = tuple(name for name in _ALL_COLUMNS if name not in ("settled_at", "payload"))
+
+_keys_encoder = msgspec.json.Encoder()
+_keys_decoder = msgspec.json.Decoder(tuple[str, ...])
+
+
+def _applied_values(line: SettledOperation, now_ms: int) -> tuple[Any, ...]:
+    return (
+        line.operation_id.encode(),
+        line.content,
+        line.outcome,
+        line.incarnation,
+        line.entity,
+        line.type,
+        _keys_encoder.encode(line.touched).decode() if line.touched else None,
+        line.topic,
+        line.generation,
+        line.partition,
+        line.offset,
+        now_ms,
+    )
+
+
+def _dead_values(line: SettledOperation, now_ms: int) -> tuple[Any, ...]:
+    reason = line.reason[:REASON_CHARACTERS] or None
+    return (*_applied_values(line, now_ms), line.attempts, line.error_kind, reason, line.payload)
+
+
+def _line_of(row: Sequence[Any]) -> SettledOperation:
+    """A row of `_READ_COLUMNS`, or of those and the payload."""
+    operation_id, content, outcome, incarnation, entity, kind, touched, *others = row
+    topic, generation, partition, offset, attempts, error_kind, reason, *payload = others
+    return SettledOperation(
+        operation_id if isinstance(operation_id, str) else bytes(operation_id).decode(),
+        bytes(content),
+        outcome,
+        incarnation,
+        entity,
+        kind,
+        _keys_decoder.decode(touched) if touched else (),
+        topic,
+        generation,
+        partition,
+        offset,
+        attempts,
+        error_kind,
+        reason or "",
+        bytes(payload[0]) if payload and payload[0] is not None else None,
+    )
+
+
+def _that_fits(line: SettledOperation) -> SettledOperation:
+    """The line, without its payload if no statement could carry it (escaped, a byte may take two)."""
+    if line.payload is None or 2 * len(line.payload) + _weight(line) < database.facts().max_statement_bytes:
+        return line
+    lacking = f"{line.reason} [payload of {len(line.payload)} bytes not kept: above the database's packet]"
+    return msgspec.structs.replace(line, payload=None, reason=lacking)
+
+
+def _weight(line: SettledOperation) -> int:
+    return LINE_OVERHEAD_BYTES + 8 * min(len(line.reason), REASON_CHARACTERS) + 4 * sum(map(len, line.touched))
+
+
+def _portions_by_bytes(lines: Iterable[SettledOperation]) -> Iterator[list[SettledOperation]]:
+    portion: list[SettledOperation] = []
+    portion_bytes = 0
+    for line in lines:
+        line_bytes = _weight(line) + 2 * len(line.payload or b"")
+        if portion and portion_bytes + line_bytes > database.facts().max_statement_bytes // 2:
+            yield portion
+            portion, portion_bytes = [], 0
+        portion.append(line)
+        portion_bytes += line_bytes
+    if portion:
+        yield portion
+
+
+def _insert_text(columns: tuple[str, ...], count: int) -> str:
+    head, row = _insert_parts(columns, database.is_sqlite())
+    return head + ",".join([row] * count)
+
+
+@lru_cache(maxsize=16)
+def _insert_parts(columns: tuple[str, ...], for_sqlite: bool) -> tuple[str, str]:
+    """The INSERT's text up to VALUES, and one row of it, as Peewee makes them: made once, repeated for each row."""
+    table = SettledOperations
+    row: list[Any] = [None] * len(columns)
+    fields = [getattr(table, name) for name in columns]
+    head, values = database.sql_text(peewee.Insert(table, [row], columns=fields)).split(" VALUES ")
+    return f"{head} VALUES ", values
+
+
+@lru_cache(maxsize=16)
+def _epoch_text(for_sqlite: bool) -> str:
+    table = IngestEpochs
+    return database.sql_text(table.select(table.epoch).where(table.consumer_group == "")) + database.share_lock()
+
+
+def _select_text(count: int) -> str:
+    return _select_head(database.is_sqlite()) + f" IN ({database.placeholders(count)})"
+
+
+@lru_cache(maxsize=16)
+def _select_head(for_sqlite: bool) -> str:
+    columns = ", ".join(map(database.quoted, _READ_COLUMNS))
+    table, key = database.quoted("settled_operations"), database.quoted("operation_id")
+    return f"SELECT {columns} FROM {table} WHERE {key}"

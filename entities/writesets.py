@@ -1,0 +1,165 @@
+"""Which keys of the world an operation takes: two may change places unless they want one key, and not both shared.
+
+This is the writeset rule of MySQL's parallel replica with the intention locks of a database (DESIGN, step 2), as pure
+functions of the row actions. What it cannot know, and what happens then:
+
+- An UPDATE or DELETE of an id that an earlier CREATE has yet to generate: the row is not found, and the operation
+  waits for the earlier ones (failure table, "row not found"). Generated ids are outside the promise.
+- The value that a row holds now. An UPDATE that changes a unique attribute, and a DELETE, give an unknown value free,
+  which another operation may set (or must find taken): they take the attribute's whole key (`User.email`)
+  exclusively, and each operation that sets the attribute shares it. They may still ride in one batch, in order.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from entities.operations import Delete, Insert, RowAction, Update
+from entities.registry import cascade_below
+
+#: Control characters that utf8mb4_unicode_ci does not see; tab, newline and their like it does.
+_IGNORED: Final = dict.fromkeys([*range(0x09), *range(0x0E, 0x20), 0x7F])
+
+#: What canonical decomposition takes off a letter. The marks from U+0363 on are letters to most collations.
+_ACCENTS: Final = re.compile("[\u0300-\u0362]")
+
+
+class Writeset(msgspec.Struct, frozen=True):
+    """An operation's keys.
+
+    Parameters:
+      exclusive: Keys that no other operation may want meanwhile: rows (`User:3`), unique values
+        (`User.email=ana@x.co`), a place among siblings (`Rating of Business:5`), id sequences (`User#ids`), the
+        operation id (`op:…`), whole entities (`User`).
+      shared: Keys that others may share but not take: parents, sequences, entities.
+      entities: The names of the entities of every row it touches or names.
+    """
+
+    exclusive: frozenset[str]
+    shared: frozenset[str]
+    entities: frozenset[str]
+
+
+def writeset(operation_id: str, actions: Sequence[RowAction]) -> Writeset:
+    """The keys of an operation; one that is both exclusive and shared counts as exclusive."""
+    exclusive = {f"op:{operation_id}"}
+    shared: set[str] = set()
+    entities: set[str] = set()
+    for action in actions:
+        entities.add(action.entity.__name__)
+        if isinstance(action, Insert):
+            _take_for_insert(action, exclusive, shared, entities)
+        elif isinstance(action, Update):
+            _take_for_update(action, exclusive, shared, entities)
+        else:
+            _take_for_delete(action, exclusive)
+    shared |= entities
+    return Writeset(frozenset(exclusive), frozenset(shared - exclusive), frozenset(entities))
+
+
+def invalid_writeset(operation_id: str) -> Writeset:
+    """The keys of an operation that is out of form: it touches no row, but its id must not be settled twice at once."""
+    return Writeset(frozenset((f"op:{operation_id}",)), frozenset(), frozenset())
+
+
+def after_failure(keys: Writeset) -> Writeset:
+    """What an operation still holds while it is being retried: its rows, parents, unique values, places and its id.
+
+    It has failed at its turn, so what it may yet do is outside the promise of a serial end; but were it to hold whole
+    attributes and sequences, and to share whole entities, then one stale UPDATE and one DELETE behind it would stop an
+    entity for as long as the retries last. Entities that it takes exclusively (a DELETE's cascade) stay.
+    """
+    return Writeset(
+        frozenset(key for key in keys.exclusive if _is_of_a_row(key) or not ("." in key or "#" in key)),
+        frozenset(key for key in keys.shared if _is_of_a_row(key)),
+        keys.entities,
+    )
+
+
+def _is_of_a_row(key: str) -> bool:
+    return ":" in key or "=" in key
+
+
+def conflicts(one: Writeset, other: Writeset) -> bool:
+    """Whether the two must keep their order."""
+    return not (
+        one.exclusive.isdisjoint(other.exclusive)
+        and one.exclusive.isdisjoint(other.shared)
+        and one.shared.isdisjoint(other.exclusive)
+    )
+
+
+def loose(text: str) -> str | None:
+    """The text as the loosest of MySQL's collations compares it; None if it may equal texts that look quite different.
+
+    Two texts that utf8mb4_general_ci, _unicode_ci or _0900_ai_ci holds equal are the same here, or one of them is
+    None: case, accents, trailing spaces and ignored characters make no difference. Where a letter is left that is not
+    ASCII (ß is s to one collation and ss to another, all emoji are one to a third), only None is safe. Too much
+    sameness costs no more than a wait.
+
+    >>> loose("ANA@x.co  "), loose("año"), loose("straße")
+    ('ana@x.co', 'ano', None)
+    """
+    if not text.isascii():
+        text = _ACCENTS.sub("", unicodedata.normalize("NFD", text))
+        if not text.isascii():
+            return None
+    if not text.isprintable():
+        text = text.translate(_IGNORED)
+    return text.lower().rstrip(" ")
+
+
+def _take_for_insert(action: Insert, exclusive: set[str], shared: set[str], entities: set[str]) -> None:
+    name, table, values = action.entity.__name__, action.entity.attributes(), action.values
+    if "id" in values:
+        exclusive.add(f"{name}:{values['id']}")
+        exclusive.add(f"{name}#ids")
+    else:
+        shared.add(f"{name}#ids")
+    for parent in _take_parents(action, shared, entities):
+        exclusive.add(f"{name} of {parent}")
+    for key in table.unique_keys:
+        given = [values.get(attribute) for attribute in key.attributes]
+        if any(value is None for value in given):
+            continue  # NULL collides with nothing
+        folded = [loose(str(value)) for value in given]
+        whole = f"{name}.{key.name}"
+        if None in folded:
+            exclusive.add(whole)
+        else:
+            exclusive.add(f"{whole}={'+'.join(filter(None, folded))}")
+            shared.add(whole)
+
+
+def _take_for_update(action: Update, exclusive: set[str], shared: set[str], entities: set[str]) -> None:
+    name, table, values = action.entity.__name__, action.entity.attributes(), action.values
+    exclusive.add(f"{name}:{action.id}")
+    _take_parents(action, shared, entities)
+    for key in table.unique_keys:
+        if not values.keys().isdisjoint(key.attributes):
+            exclusive.add(f"{name}.{key.name}")
+
+
+def _take_for_delete(action: Delete, exclusive: set[str]) -> None:
+    name = action.entity.__name__
+    exclusive.add(f"{name}:{action.id}")
+    exclusive.update(entity.__name__ for entity in cascade_below(action.entity))
+    exclusive.update(f"{name}.{key.name}" for key in action.entity.attributes().unique_keys)
+
+
+def _take_parents(action: Insert | Update, shared: set[str], entities: set[str]) -> list[str]:
+    """Shares the rows that the action's foreign keys name, and their entities; answers with the rows' keys."""
+    parents = []
+    for key in action.entity.attributes().foreign_keys:
+        parent_id = action.values.get(key.name)
+        if parent_id is not None:
+            parent = key.rel_model.__name__
+            entities.add(parent)
+            parents.append(f"{parent}:{parent_id}")
+    shared.update(parents)
+    return parents
