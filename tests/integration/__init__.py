@@ -1,0 +1,1 @@
+"""Tests against real servers, each in its own process."""
