@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dramatiq
+import peewee
 import redis
 from dramatiq.middleware import CurrentMessage
 
@@ -45,14 +46,17 @@ logger = logging.getLogger(__name__)
 #: A batch that so many workers died with is not tried again as a whole.
 DEATHS_OF_A_BATCH = 3
 
+#: The pause (ms) before a cache sync is tried again while Redis or the database is away.
+CACHE_RETRY_MS = 2_000
+
 # Dramatiq's command imports this module in each worker process, after the fork, and wants the broker then.
 settings = settings_or_exit()
 configure_logging(settings)
 entities.operations.configure(settings.unknown_attributes)
 broker = build_broker(settings)
 dramatiq.set_broker(broker)
-database = open_database(database_config(settings))
-cache = Cache.connect(settings, database)
+open_database(database_config(settings))
+cache = Cache.connect(settings)
 
 
 @dramatiq.actor(queue_name=APPLY_QUEUE, max_retries=None)
@@ -89,12 +93,15 @@ def bury(what: Verdicts | dict[str, Any], exhausted: dict[str, Any] | None = Non
         _finish(verdicts, result)
 
 
-@dramatiq.actor(queue_name=CACHE_QUEUE, max_retries=None, min_backoff=1_000, max_backoff=30_000)
+@dramatiq.actor(queue_name=CACHE_QUEUE, max_retries=None)
 def sync_cache(sync: CacheSync) -> None:
-    """Make the cached rows true to the database and drop stale lists; retried for ever while either is away."""
-    message = CurrentMessage.get_current_message()
-    again = cache.sync(sync, message.message_id)
-    if again is not None:
+    """Make the cached rows true to the database and drop stale lists; tried for ever while either is away."""
+    try:
+        to_send = cache.sync(sync, _current_message().message_id)
+    except (redis.RedisError, peewee.PeeweeException) as error:
+        logger.warning("The cache cannot be made true yet (%s): again in %d ms", type(error).__name__, CACHE_RETRY_MS)
+        raise _retry_in(CACHE_RETRY_MS, type(error).__name__) from None
+    for again in to_send:
         broker.enqueue(sync_cache_message(again.sync), delay=again.delay_ms)
 
 
@@ -126,7 +133,7 @@ def _applied(batch: Batch | Verdicts, apply: Callable[[], BatchResult]) -> Batch
 
 def _finish(batch: Batch | Verdicts, result: BatchResult) -> None:
     """After the commit: the cache first, so that nobody who sees the outcome can still read the old value there."""
-    sync = CacheSync(tuple(sorted(result.touched_keys)), tuple(sorted(result.touched_entities)))
+    sync = CacheSync(result.touched_keys, result.touched_entities)
     if sync.keys or sync.entities:
         try:
             cache.invalidate(sync)
@@ -143,12 +150,12 @@ def _finish(batch: Batch | Verdicts, result: BatchResult) -> None:
 
 def _retry(batch: Batch, line: OutcomeLine) -> None:
     """Have Dramatiq retry after exactly the scheduled wait, and tell ingest, so that a restart carries the attempts on."""
-    message = CurrentMessage.get_current_message()
+    message = _current_message()
     retries = message.options.get("retries", 0)
     attempts = retries + 1
     message.options["failure"] = [line.error_kind, line.reason, attempts]  # for bury, should this have been the last
     if retries >= message.options.get("max_retries", settings.max_retry_attempts):
-        raise dramatiq.Retry(line.reason)
+        raise _retry_in(None, line.reason)
     delay_ms = backoff_ms(attempts, settings.retry_delay_ms)
     next_attempt_at = int(time.time() * 1000) + delay_ms
     _settle(
@@ -165,7 +172,19 @@ def _retry(batch: Batch, line: OutcomeLine) -> None:
             ),
         ),
     )
-    raise dramatiq.Retry(line.reason, delay=delay_ms)
+    raise _retry_in(delay_ms, line.reason)
+
+
+def _retry_in(delay_ms: int | None, why: str) -> Exception:
+    """What an actor raises to be retried after exactly this time; Dramatiq draws any other delay at random."""
+    retry: Exception = dramatiq.Retry(why, delay=delay_ms)  # type: ignore[no-untyped-call]
+    return retry
+
+
+def _current_message() -> dramatiq.Message[Any]:
+    message = CurrentMessage.get_current_message()
+    assert message is not None  # an actor runs
+    return message
 
 
 def _verdict_on(message: dict[str, Any]) -> Verdicts:

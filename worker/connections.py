@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
-
 from entities.database import DatabaseConfig
 from worker.settings import Settings
 
@@ -11,7 +9,7 @@ from worker.settings import Settings
 def database_config(settings: Settings) -> DatabaseConfig:
     """The database of the settings."""
     return DatabaseConfig(
-        engine=cast(Literal["mysql", "sqlite"], settings.db_engine),
+        engine=settings.db_engine,
         host=settings.db_host,
         port=settings.db_port,
         user=settings.db_user,

@@ -199,8 +199,13 @@ class KafkaIntake(threading.Thread):
         with suppress(KafkaError, OSError):
             self._commit(consumer, wait=True)
         self._forget_assignment()
-        with suppress(KafkaError, OSError):
-            consumer.close(autocommit=False)
+        fetcher_log = logging.getLogger("kafka.consumer.fetcher")
+        fetcher_log.disabled = True  # it tells of the fetch that closing cancels as an error
+        try:
+            with suppress(KafkaError, OSError):
+                consumer.close(autocommit=False)
+        finally:
+            fetcher_log.disabled = False
 
     def _forget_assignment(self) -> None:
         with self._commits_lock:

@@ -22,10 +22,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import peewee
-import redis
 
 import entities.operations
 from entities.database import open_database
+from outbox.errors import UnusableOutbox
+from outbox.lock import OutboxInUse, hold_alone
 from outbox.records import ImportedLetter
 from outbox.store import Outbox
 from worker.broker import build_broker
@@ -46,6 +47,7 @@ from worker.logs import (
 )
 from worker.merge import FetchedRecord
 from worker.messages import Settlement
+from worker.redis_link import connect
 from worker.scheduler import Changes, Scheduler
 from worker.settings import Settings, describe_settings, settings_or_exit
 from worker.settlements import SettlementReader
@@ -67,8 +69,9 @@ MARKS_INTERVAL_S = 1.0
 PRUNE_INTERVAL_S = 60.0
 PRUNE_LIMIT = 2_000
 
-#: How long (s) a stop waits for what is in flight; what is not back by then is dispatched again at the next start.
-DRAIN_S = 10.0
+#: How long (s) a stop waits for what is in flight, and for the next settlement of it (the actors may be down). What is
+#: not back by then is dispatched again at the next start.
+DRAIN_S, DRAIN_SILENCE_S = 10.0, 2.0
 
 #: How long (s) a batch may be silent before Redis is asked after it.
 SILENCE_S = 5.0
@@ -101,7 +104,7 @@ class Ingest:
         outbox_id = self._outbox.outbox_id
         self._kafka = KafkaIntake(settings, self._inbox, settings.kafka_group_instance_id or outbox_id)
         self._monitor = DatabaseMonitor(settings, self._inbox, database, outbox_id)
-        self._reader = SettlementReader(redis.Redis.from_url(settings.broker_redis_url, socket_timeout=10), outbox_id, self._inbox)
+        self._reader = SettlementReader(connect(settings.broker_redis_url), outbox_id, self._inbox)
         self._dispatcher = Dispatcher(self._broker, outbox_id, self._inbox, settings.lease_ms / 1000, time.monotonic)
         self._intake = Intake(self._outbox, settings.topic_db_operations)
         self._scheduler = Scheduler(settings, self._outbox, self._dispatcher)
@@ -149,9 +152,14 @@ class Ingest:
         logger.info("Stopped")
 
     def _await_in_flight(self) -> None:
-        deadline = time.monotonic() + DRAIN_S
-        while not self._scheduler.is_quiet and self._reader.is_connected and time.monotonic() < deadline:
+        now = time.monotonic()
+        deadline, silence = now + DRAIN_S, now + DRAIN_SILENCE_S
+        in_flight = self._scheduler.in_flight_operations
+        while not self._scheduler.is_quiet and time.monotonic() < min(deadline, silence):
             self._take_turn()
+            if self._scheduler.in_flight_operations < in_flight:
+                in_flight = self._scheduler.in_flight_operations
+                silence = time.monotonic() + DRAIN_SILENCE_S
 
     # -------------------------------------------------------------------------------------------------- the main loop
 
@@ -387,7 +395,13 @@ def main() -> None:
     settings = settings_or_exit()
     configure_logging(settings)
     entities.operations.configure(settings.unknown_attributes)
-    Ingest(settings).run()
+    try:
+        hold_alone(settings.outbox_path)
+        ingest = Ingest(settings)
+    except (OutboxInUse, UnusableOutbox, OSError) as error:
+        logger.error("The outbox cannot be opened: %s", error)
+        raise SystemExit(1) from None
+    ingest.run()
 
 
 if __name__ == "__main__":

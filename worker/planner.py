@@ -8,12 +8,12 @@ before it in the same batch. Time, stores and messages are the scheduler's busin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
-from entities.writesets import Writeset
+from entities.writesets import Writeset, conflicts
 
 Item = TypeVar("Item")
 
@@ -33,7 +33,8 @@ class Planned(Generic[Item]):
 
     ``waits_wider``: it failed for lack of something an earlier operation may bring (a parent, a freed unique value);
     it now waits for every earlier operation on the entities it touches or names, and blocks others no wider than before.
-    ``goes_alone``: it is sent as a message of its own, because it failed or because its batch killed its worker.
+    ``goes_alone``: it is sent as a message of its own, because it failed or because its batch killed its worker. Others
+    that wait wider do not wait for it: retries may last for minutes, and many such would wait one after the other.
     """
 
     seq: int
@@ -278,12 +279,7 @@ class Planner(Generic[Item]):
             return None
         self._bytes -= planned.size
         self._leave_batch(planned)
-        for key in planned.writeset.exclusive | planned.writeset.shared:
-            held = self._keys[key]
-            if held.last_exclusive is planned:
-                held.last_exclusive = None
-            held.sharers.pop(seq, None)
-            self._forget_if_unused(key)
+        self._let_go(planned, _keys(planned.writeset))
         if planned.hot_key is not None:
             self._keys[planned.hot_key].waiting -= 1
             self._forget_if_unused(planned.hot_key)
@@ -301,6 +297,30 @@ class Planner(Generic[Item]):
         planned.waits_wider |= waits_wider
         planned.goes_alone |= goes_alone
         self._queue_if_ready(planned)
+
+    def narrow(self, seq: int, writeset: Writeset) -> None:
+        """The operation failed at its turn and is being retried: from now on it holds only these of its keys."""
+        planned = self._window.get(seq)
+        if planned is None:
+            return
+        self._let_go(planned, _keys(planned.writeset) - _keys(writeset))
+        planned.writeset = writeset
+        still_waiting = []
+        for follower in planned.followers:
+            if conflicts(writeset, follower.writeset):
+                still_waiting.append(follower)
+            else:
+                follower.depends_on.discard(seq)
+                self._queue_if_ready(follower)
+        planned.followers = still_waiting
+
+    def _let_go(self, planned: Planned[Item], keys: Iterable[str]) -> None:
+        for key in keys:
+            held = self._keys[key]
+            if held.last_exclusive is planned:
+                held.last_exclusive = None
+            held.sharers.pop(planned.seq, None)
+            self._forget_if_unused(key)
 
     def _leave_batch(self, planned: Planned[Item]) -> None:
         if planned.is_taken and not planned.goes_alone:
@@ -342,8 +362,12 @@ class Planner(Generic[Item]):
             return True
         for entity in planned.writeset.entities:
             seqs = self._seqs_of_entity.get(entity, [])
-            while seqs and seqs[0] not in self._window:
+            while seqs and ((first := self._window.get(seqs[0])) is None or first.goes_alone):
                 heappop(seqs)
             if seqs and seqs[0] < planned.seq:
                 return True
         return False
+
+
+def _keys(writeset: Writeset) -> frozenset[str]:
+    return writeset.exclusive | writeset.shared

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import dramatiq
 
+from entities.writesets import after_failure
 from outbox.records import FailedAttempt, HandedBack, Settled
 from outbox.states import State
 from outbox.store import Outbox
@@ -165,6 +166,8 @@ class Scheduler:
                 if entry.seq not in self._planner:
                     task, keys = task_of(entry)
                     goes_alone = entry.goes_alone or entry.attempts > 0
+                    if entry.attempts:
+                        keys = after_failure(keys)
                     planned = Planned(entry.seq, keys, task.size, task, entry.waits_wider, goes_alone)
                     if self._planner.add(planned):
                         self._by_origin[_place(task)] = entry.seq
@@ -303,6 +306,7 @@ class Scheduler:
                 task = planned.item
                 task.attempts, task.error_kind, task.reason = failed.attempts, failed.error_kind, failed.reason
                 task.next_attempt_at = failed.next_attempt_at or 0
+                self._planner.narrow(failed.seq, after_failure(planned.writeset))
         for handed_back in changes.handed_back:
             planned = self._planner.get(handed_back.seq)
             if planned is not None:
@@ -338,7 +342,8 @@ class Scheduler:
             flight = self._in_flight.get(batch_id)
             if flight is None:
                 continue
-            logger.warning("Batch %s was lost or is silent past its lease: %d operations are sent again", batch_id, len(flight.tasks))
+            count = len(flight.tasks)
+            logger.warning("Batch %s is lost or silent past its lease: %d operations are sent again", batch_id, count)
             for task in list(flight.tasks.values()):
                 self._land(task)
                 self._planner.hand_back(task.seq)

@@ -18,7 +18,7 @@ def status_fields(
     in_flight: int,
     dead_letters: int,
 ) -> dict[str, Any]:
-    """The fields of ``Worker Status`` (the first three are fixed: the application's operators match them), and our own after them."""
+    """The fields of ``Worker Status``: the first three are the ones that operators match, our own come after them."""
     return {
         "consumer": {
             "isRunning": is_running,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entities.writesets import Writeset, conflicts
+from entities.writesets import Writeset, after_failure, conflicts
 from tests.support.streams import Refused, StreamOperation, World, a_user, an_operation, serial_outcome, streams
 from worker.planner import Planned, Planner
 
@@ -44,15 +44,19 @@ class Run:
                 held_back.append(writeset)
                 self.planner.hand_back(planned.seq)
                 continue
+            if planned.goes_alone:
+                # It has failed at its turn. Whether a later attempt may pass is outside the promise: here none does.
+                self.dead.append(planned.item.operation_id)
+                self.settle(planned.seq)
+                continue
             try:
                 self.world.apply(planned.item)
             except Refused:
-                if planned.goes_alone:
-                    self.dead.append(planned.item.operation_id)
-                    self.settle(planned.seq)
-                else:
-                    held_back.append(writeset)
-                    self.planner.hand_back(planned.seq, waits_wider=True, goes_alone=planned.waits_wider)
+                held_back.append(writeset)
+                has_failed = planned.waits_wider
+                if has_failed:
+                    self.planner.narrow(planned.seq, after_failure(writeset))
+                self.planner.hand_back(planned.seq, waits_wider=True, goes_alone=has_failed)
             else:
                 self.settle(planned.seq)
 
@@ -245,3 +249,32 @@ def test_what_waits_wider_waits_for_parked_ones_too() -> None:
     planner.unpark()
     planner.add(planned(4, unique_update(4, row=1)))
     assert [p.seq for p in planner.take(10, 10**9)] == [4]
+
+
+def test_while_it_is_retried_an_operation_holds_its_rows_but_no_whole_entity() -> None:
+    planner: Planner[StreamOperation] = Planner(100, 10**9)
+    planner.add(planned(1, unique_update(1, row=9)))
+    planner.add(planned(2, an_operation("delete", "DELETE", "User", {"id": 1})))
+    planner.add(planned(3, unique_update(3, row=9)))
+    [failing] = planner.take(1, 10**9)
+
+    planner.narrow(1, after_failure(failing.writeset))
+    planner.hand_back(1, goes_alone=True)
+
+    assert [p.seq for p in planner.take(10, 10**9)] == [2]
+    planner.finish(2)
+    assert planner.take(10, 10**9) == []
+    planner.finish(1)
+    assert [p.seq for p in planner.take(10, 10**9)] == [3]
+
+
+def test_those_that_wait_wider_do_not_wait_for_one_that_is_being_retried() -> None:
+    planner: Planner[StreamOperation] = Planner(100, 10**9)
+    for seq in (1, 2):
+        planner.add(planned(seq, unique_update(seq, row=seq)))
+    planner.take(10, 10**9)
+
+    planner.hand_back(1, waits_wider=True, goes_alone=True)
+    planner.hand_back(2, waits_wider=True)
+
+    assert [p.seq for p in planner.take(10, 10**9)] == [2]

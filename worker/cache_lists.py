@@ -1,0 +1,106 @@
+"""Drops the lists that the application caches: stale after any write to their entity, and known only by their prefix.
+
+Finding them means walking through all keys of the cache (SCAN: KEYS would stop the server), so a walk serves every entity
+that is dirty by then, however many batches made it so, and walks keep their distance. A second walk some two seconds
+later drops what the application has filled from a read that was older than the write. Entities wait for their walk in
+Redis: a purge that dies is run again under the same name, and finds what it had taken over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+
+#: How long after the purge the lists are purged once more, in ms.
+SECOND_PURGE_AFTER_MS = 2_000
+
+#: The pause between the end of a purge and the next one: at least this, in ms, and so many times what the last one took.
+#: A purge of a big cache keeps the server busy: it gets a sixth of the time at most.
+SHORTEST_PAUSE_MS = 200
+PAUSE_FACTOR = 5
+
+#: How long the word of somebody who is to send a message is taken for it, in ms. Then another one sends it too.
+WORD_HOLDS_MS = 60_000
+
+#: How long Redis keeps what a purge has taken over, in ms: as long as its message may wait to be run again.
+TAKEN_HOLDS_MS = 24 * 3600 * 1000
+
+#: How many keys a SCAN looks at.
+SCAN_COUNT = 1_000
+
+#: Where the entities wait. No name of an entity begins like this.
+DIRTY = "sync:dirty"
+QUEUED_BY = "sync:queued"
+SECOND = "sync:second"
+SECOND_QUEUED_BY = "sync:second-queued"
+LAST = "sync:last"
+TAKEN = "sync:taken:"
+
+#: What SCAN is to tell of: list, user, all. Which entity it belongs to is looked at here.
+_PATTERN = "*:[alu]*"
+
+
+def mark_dirty(client: redis.Redis, entities: Iterable[str], caller: str) -> int | None:
+    """Have the lists of these entities purged.
+
+    Parameters:
+      caller: The name of who sends the message, the same when it is run again.
+
+    Gives in how many ms the caller must have `purge` called; None if somebody else has undertaken it.
+    """
+    numbers = [WORD_HOLDS_MS, SHORTEST_PAUSE_MS, PAUSE_FACTOR]
+    delay_ms = _run(client, "mark", [DIRTY, QUEUED_BY, LAST], [caller, *numbers, *entities])
+    return delay_ms if delay_ms >= 0 else None
+
+
+def purge(client: redis.Redis, caller: str) -> int | None:
+    """Drop the lists of all entities that are due.
+
+    Parameters:
+      caller: The name of this purge, the same when it is run again.
+
+    Gives in how many ms the caller must have `purge` called for the second time; None if that is not needed or undertaken.
+    """
+    own_keys = [DIRTY, QUEUED_BY, SECOND, SECOND_QUEUED_BY, TAKEN + caller]
+    entities = {entity.decode() for entity in _run(client, "begin", own_keys, [TAKEN_HOLDS_MS])}
+    started = time.monotonic()
+    if entities:
+        _drop_lists(client, entities)
+    took_ms = round((time.monotonic() - started) * 1000)
+    own_keys = [SECOND, SECOND_QUEUED_BY, TAKEN + caller, LAST]
+    delay_ms = _run(client, "end", own_keys, [caller, SECOND_PURGE_AFTER_MS, took_ms, WORD_HOLDS_MS])
+    return delay_ms if delay_ms >= 0 else None
+
+
+def _drop_lists(client: redis.Redis, entities: set[str]) -> None:
+    beginnings = tuple(f"{entity}:{kind}:".encode() for entity in entities for kind in ("list", "user"))
+    wholes = {f"{entity}:all".encode() for entity in entities}
+    cursor = 0
+    while True:
+        cursor, keys = client.scan(cursor, match=_PATTERN, count=SCAN_COUNT)
+        stale = [key for key in keys if key in wholes or key.startswith(beginnings)]
+        if stale:
+            client.unlink(*stale)
+        if cursor == 0:
+            return
+
+
+def _run(client: redis.Redis, step: str, keys: list[str], arguments: list[Any]) -> Any:
+    return run_script(client, f"cache_lists_{step}", keys, arguments)
+
+
+def run_script(client: redis.Redis, name: str, keys: list[str], arguments: list[Any]) -> Any:
+    """Run the script in `worker/<name>.lua`: by its hash, which the server knows from the second time on."""
+    script = cast(Any, _script(name))
+    return script(keys=keys, args=arguments, client=client)
+
+
+@cache
+def _script(name: str) -> Any:
+    text = (Path(__file__).parent / f"{name}.lua").read_text()
+    return redis.Redis().register_script(text)
