@@ -1,0 +1,24 @@
+-- Sets the values of rows just read, each only while its lease is still the reader's own.
+--
+-- KEYS: a row's key and its lease, in turns.
+-- ARGV: the reader's lease; the values' time to live in seconds; then the value of each row, empty if the row is gone.
+-- Answers with the numbers (from 1) of the rows whose lease was gone: a write or a flush came between, so they must be read
+-- anew. A row with another reader's lease is left to that one: a write after its read will find its lease in turn.
+
+local lost = {}
+for number = 1, #KEYS / 2 do
+  local key, lease = KEYS[2 * number - 1], KEYS[2 * number]
+  local holder = redis.call("GET", lease)
+  if not holder then
+    lost[#lost + 1] = number
+  elseif holder == ARGV[1] then
+    local value = ARGV[2 + number]
+    if value == "" then
+      redis.call("DEL", key)
+    else
+      redis.call("SET", key, value, "EX", ARGV[2])
+    end
+    redis.call("DEL", lease)
+  end
+end
+return lost
