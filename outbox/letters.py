@@ -1,0 +1,179 @@
+"""Dead letters: bringing them in from the database's ledger, and what an operator does with them.
+
+A replay puts the letter at the tail of the order under a new seq, as the next incarnation of its operation; its
+``entry_id`` and its history stay. Everything here is conditional on the letter being dead at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+from peewee import SQL, fn
+
+from outbox.file import clean_text
+from outbox.intake import Intake
+from outbox.models import ENTRIES, WAS_REPLAYED, HistoryRow, StoredEntry, is_entry
+from outbox.records import NO_TIMESTAMP, DeskResult, ImportedLetter
+from outbox.states import State
+
+#: Letters changed in one transaction, so that a desk that replays 100,000 lets ingest in between.
+LETTERS_A_TRANSACTION = 100
+
+#: The kind of a history line that says where a letter came from.
+IMPORTED = "imported"
+
+_KNOWN_TEXT = f"SELECT 1 FROM {ENTRIES} WHERE log_id = ? AND offset = ?"
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """As much of an entry as the desk needs to change it."""
+
+    entry_id: int
+    seq: int
+    state: State
+    incarnation: int
+    attempts: int
+    operation_id: str
+
+
+class Letters(Intake):
+    """The part of the outbox that deals with dead letters."""
+
+    def import_dead(self, letters: Iterable[ImportedLetter]) -> int:
+        """Take over the dead letters that the ledger knows. A place that is here already is left alone.
+
+        :returns: how many were new.
+        """
+        imported = 0
+        with self.transaction():
+            for letter in letters:
+                imported += self._import(letter)
+            self._count({State.DEAD: imported})
+        return imported
+
+    def _import(self, letter: ImportedLetter) -> bool:
+        log_id = self._log_id((letter.topic, letter.generation, letter.partition))
+        if self._sql(_KNOWN_TEXT, (log_id, letter.offset)).fetchone() is not None:
+            return False
+        seq = StoredEntry.insert(
+            log=log_id,
+            offset=letter.offset,
+            kafka_timestamp=NO_TIMESTAMP,
+            order_timestamp=letter.settled_at,
+            value_hash=b"",
+            operation_id=clean_text(letter.operation_id),
+            entity=letter.entity,
+            type=letter.type,
+            raw_bytes=letter.raw,
+            state=State.DEAD,
+            incarnation=letter.incarnation,
+            attempts=letter.attempts,
+            error_kind=letter.error_kind,
+            reason=clean_text(letter.reason),
+            appended_at=self.now_ms(),
+            changed_at=letter.settled_at,
+        ).execute(self.database)
+        HistoryRow.insert(
+            entry_id=seq,
+            at=self.now_ms(),
+            from_state=State.DEAD,
+            to_state=State.DEAD,
+            incarnation=letter.incarnation,
+            attempts=letter.attempts,
+            kind=IMPORTED,
+            why="the database's ledger knew this dead letter, this outbox did not",
+        ).execute(self.database)
+        return True
+
+    def replay(self, entry_ids: Sequence[int], who: str, why: str) -> list[DeskResult]:
+        """Dead → pending, at the tail of the order in the order of these ids, as a new incarnation with no attempts.
+
+        :param who: the operator, for the history.
+        :returns: for each id what became of it; one that is not dead is left alone.
+        """
+        return self._each(entry_ids, lambda entry: self._replay(entry, who, why))
+
+    def discard(self, entry_ids: Sequence[int], who: str, why: str) -> list[DeskResult]:
+        """Dead → discarded: nobody will run it. The history keeps who and why.
+
+        :returns: for each id what became of it; one that is not dead is left alone.
+        """
+        return self._each(entry_ids, lambda entry: self._discard(entry, who, why))
+
+    def _each(self, entry_ids: Sequence[int], change: Callable[[_Found], DeskResult]) -> list[DeskResult]:
+        results = []
+        for start in range(0, len(entry_ids), LETTERS_A_TRANSACTION):
+            with self.transaction():
+                for entry_id in entry_ids[start : start + LETTERS_A_TRANSACTION]:
+                    found = self._find(entry_id)
+                    if found is None:
+                        results.append(DeskResult(entry_id, is_done=False))
+                    elif found.state != State.DEAD:
+                        results.append(DeskResult(entry_id, False, found.state, found.seq, found.incarnation))
+                    else:
+                        results.append(change(found))
+        return results
+
+    def _find(self, entry_id: int) -> _Found | None:
+        columns = (StoredEntry.seq, StoredEntry.state, StoredEntry.incarnation, StoredEntry.attempts)
+        query = StoredEntry.select(*columns, StoredEntry.operation_id).where(is_entry(entry_id))
+        for seq, state, incarnation, attempts, operation_id in query.tuples().execute(self.database):
+            return _Found(entry_id, seq, State(state), incarnation, attempts, operation_id)
+        return None
+
+    def _replay(self, letter: _Found, who: str, why: str) -> DeskResult:
+        seq, incarnation = self._next_seq(), 1 + self._highest_incarnation(letter)
+        self._update_letter(
+            letter,
+            seq=seq,
+            first_seq=letter.entry_id,
+            state=State.PENDING,
+            incarnation=incarnation,
+            attempts=0,
+            deaths=0,
+            waits_wider=False,
+            goes_alone=False,
+            next_attempt_at=None,
+            error_kind=None,
+            reason=None,
+        )
+        self._remember(letter, State.PENDING, incarnation, who, why)
+        return DeskResult(letter.entry_id, True, State.PENDING, seq, incarnation)
+
+    def _discard(self, letter: _Found, who: str, why: str) -> DeskResult:
+        self._update_letter(letter, state=State.DISCARDED)
+        self._remember(letter, State.DISCARDED, letter.incarnation, who, why)
+        return DeskResult(letter.entry_id, True, State.DISCARDED, letter.seq, letter.incarnation)
+
+    def _update_letter(self, letter: _Found, state: State, **columns: object) -> None:
+        StoredEntry.update(state=state, changed_at=self.now_ms(), **columns).where(
+            StoredEntry.seq == letter.seq, StoredEntry.state == State.DEAD
+        ).execute(self.database)
+        self._count({State.DEAD: -1, state: 1})
+
+    def _next_seq(self) -> int:
+        """Take the next seq. SQLite counts only what is inserted, so its own count is moved on by hand."""
+        self._sql("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = ?", (ENTRIES,))
+        return self._last_seq()
+
+    def _highest_incarnation(self, letter: _Found) -> int:
+        """Over all entries with this operation id: a duplicate of it may have been replayed before."""
+        highest: int | None = (
+            StoredEntry.select(fn.MAX(StoredEntry.incarnation))
+            .where(StoredEntry.operation_id == letter.operation_id, SQL(WAS_REPLAYED))
+            .scalar(self.database)
+        )
+        return max(highest or 0, letter.incarnation)
+
+    def _remember(self, letter: _Found, to: State, incarnation: int, who: str, why: str) -> None:
+        HistoryRow.insert(
+            entry_id=letter.entry_id,
+            at=self.now_ms(),
+            from_state=State.DEAD,
+            to_state=to,
+            incarnation=incarnation,
+            attempts=letter.attempts,
+            why=clean_text(why),
+            who=clean_text(who),
+        ).execute(self.database)

@@ -1,0 +1,219 @@
+"""Moving entries from state to state, in bulk and conditionally: a change that comes late changes nothing.
+
+Each row of a change names the seq and the incarnation it is meant for, and each statement the state it expects to
+find. A thousand rows are one statement: the rows travel as a VALUES table, joined to the entries by seq. Whatever is
+worth remembering is written to the history by the same transaction, and the counters follow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from outbox.file import OutboxFile, clean_text
+from outbox.models import ENTRIES, HISTORY, NOT_APPLIED
+from outbox.records import FailedAttempt, HandedBack, Settled
+from outbox.states import TRANSITIONS, UNSETTLED, State
+
+#: Rows of one statement. More make it no faster.
+ROWS_A_STATEMENT = 500
+
+
+#: Takes the time of the next attempt away, where None would leave it.
+NO_NEXT_ATTEMPT = 0
+
+
+class _Change(msgspec.Struct, frozen=True):
+    """What becomes of one entry. None leaves a value as it is."""
+
+    seq: int
+    incarnation: int
+    attempts: int | None = None
+    error_kind: str | None = None
+    reason: str | None = None
+    next_attempt_at: int | None = None
+    waits_wider: bool = False
+    goes_alone: bool = False
+    deaths: int | None = None
+
+
+_CHANGE_COLUMNS = ", ".join(_Change.__struct_fields__)
+_CHANGE_PLACES = f"({', '.join('?' * len(_Change.__struct_fields__))})"
+
+
+class Transitions(OutboxFile):
+    """The part of the outbox that the scheduler and the settlements speak to."""
+
+    def mark_dispatched(self, seqs: Sequence[int]) -> int:
+        """Pending → dispatched. Those that are not pending stay as they are; their attempts and next time stay.
+
+        A seq belongs to one incarnation only, since a replay gives a new one: so it needs no other fence.
+
+        :returns: how many changed.
+        """
+        with self.transaction():
+            parameters = (State.DISPATCHED, self.now_ms(), json.dumps(list(seqs)), State.PENDING)
+            dispatched = self._sql(_DISPATCH_TEXT, parameters).rowcount
+            self._count({State.PENDING: -dispatched, State.DISPATCHED: dispatched})
+        return dispatched
+
+    def settle(self, settled: Sequence[Settled]) -> int:
+        """Dispatched or pending → applied or dead: the outcomes of operations, final. The history keeps the dead.
+
+        Conditional: one whose entry is settled already, was replayed meanwhile or is gone changes nothing.
+
+        :returns: how many changed.
+        """
+        changed = 0
+        with self.transaction():
+            for state in (State.APPLIED, State.DEAD):
+                changes = [
+                    _Change(one.seq, one.incarnation, one.attempts, one.error_kind, _clean(one.reason), NO_NEXT_ATTEMPT)
+                    for one in settled
+                    if one.state == state
+                ]
+                changed += self._move(changes, (State.DISPATCHED, State.PENDING), state, remember=state == State.DEAD)
+        return changed
+
+    def hand_back(self, handed_back: Sequence[HandedBack]) -> int:
+        """Dispatched → pending, with no attempt burnt. The history keeps those that name an ``error_kind``.
+
+        Conditional: one that is not dispatched any more stays as it is.
+
+        :returns: how many changed.
+        """
+        changes = [
+            _Change(
+                one.seq,
+                one.incarnation,
+                error_kind=one.error_kind,
+                reason=_clean(one.why),
+                waits_wider=one.waits_wider,
+                goes_alone=one.goes_alone,
+                deaths=one.deaths,
+            )
+            for one in handed_back
+        ]
+        return self._move(changes, (State.DISPATCHED,), State.PENDING, remember=True)
+
+    def note_attempts(self, failed: Sequence[FailedAttempt]) -> int:
+        """Keep failed attempts: number, error and next time, so that a restart carries them on. No state changes.
+
+        Conditional: one that is settled meanwhile stays as it is. The number of attempts never falls.
+
+        :returns: how many were kept.
+        """
+        changes = [
+            _Change(
+                one.seq,
+                one.incarnation,
+                one.attempts,
+                one.error_kind,
+                _clean(one.reason),
+                one.next_attempt_at or NO_NEXT_ATTEMPT,
+                goes_alone=one.goes_alone,
+            )
+            for one in failed
+        ]
+        return self._move(changes, UNSETTLED, None, remember=True)
+
+    def release_dispatched(self) -> int:
+        """Dispatched → pending for every entry: at a start or a takeover, when nothing that was sent counts any more.
+
+        Attempts and the time of the next one stay. One statement, however many.
+
+        :returns: how many changed.
+        """
+        with self.transaction():
+            released = self._sql(_RELEASE_TEXT, (State.PENDING, self.now_ms())).rowcount
+            self._count({State.DISPATCHED: -released, State.PENDING: released})
+        return released
+
+    def _move(
+        self, changes: Sequence[_Change], expected: Sequence[State], to: State | None, remember: bool = False
+    ) -> int:
+        """Apply the changes to those entries that are in one of the expected states.
+
+        :param to: None: they stay in the state they are in.
+        :param expected: the likeliest first: the next is only tried while not all rows have found their entry.
+        """
+        moved = 0
+        with self.transaction():
+            for some in _pieces(changes):
+                missing = len(some)
+                for state in expected:
+                    missing -= self._move_from(state, state if to is None else to, some, remember)
+                    if not missing:
+                        break
+                moved += len(some) - missing
+        return moved
+
+    def _move_from(self, state: State, to: State, changes: Sequence[_Change], remember: bool) -> int:
+        assert state == to or (state, to) in TRANSITIONS
+        now = self.now_ms()
+        rows: list[object] = []
+        for change in changes:
+            rows += msgspec.structs.astuple(change)
+        if remember:
+            self._sql(_history_text(len(changes)), [*rows, now, to, state])
+        moved = self._sql(_update_text(len(changes)), [to, now, *rows, state]).rowcount
+        self._count({state: -moved, to: moved} if state != to else {})
+        return moved
+
+
+_DISPATCH_TEXT = (
+    f"UPDATE {ENTRIES} SET state = ?, changed_at = ? WHERE seq IN (SELECT value FROM json_each(?)) AND state = ?"
+)
+_RELEASE_TEXT = f"UPDATE {ENTRIES} SET state = ?, changed_at = ? WHERE state = {State.DISPATCHED:d} AND {NOT_APPLIED}"
+
+
+def _pieces(changes: Sequence[_Change]) -> Iterator[list[_Change]]:
+    """The changes in order, a statement's worth at a time, and no entry twice in one: SQLite would take either."""
+    piece: dict[int, _Change] = {}
+    for change in changes:
+        if change.seq in piece or len(piece) == ROWS_A_STATEMENT:
+            yield list(piece.values())
+            piece = {}
+        piece[change.seq] = change
+    if piece:
+        yield list(piece.values())
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else clean_text(text)
+
+
+def _values(rows: int) -> str:
+    return f"WITH change ({_CHANGE_COLUMNS}) AS (VALUES {', '.join([_CHANGE_PLACES] * rows)})"
+
+
+@lru_cache(maxsize=ROWS_A_STATEMENT)
+def _update_text(rows: int) -> str:
+    # the table of changes stands inside: of a statement that begins with WITH, Python's sqlite3 counts no rows
+    return f"""
+        UPDATE {ENTRIES} SET
+            state = ?,
+            changed_at = ?,
+            attempts = max(coalesce(change.attempts, 0), {ENTRIES}.attempts),
+            error_kind = coalesce(change.error_kind, {ENTRIES}.error_kind),
+            reason = coalesce(change.reason, {ENTRIES}.reason),
+            next_attempt_at = nullif(coalesce(change.next_attempt_at, {ENTRIES}.next_attempt_at), 0),
+            waits_wider = max(change.waits_wider, {ENTRIES}.waits_wider),
+            goes_alone = max(change.goes_alone, {ENTRIES}.goes_alone),
+            deaths = coalesce(change.deaths, {ENTRIES}.deaths)
+        FROM ({_values(rows)} SELECT * FROM change) AS change
+        WHERE {ENTRIES}.seq = change.seq AND {ENTRIES}.incarnation = change.incarnation AND {ENTRIES}.state = ?"""
+
+
+@lru_cache(maxsize=ROWS_A_STATEMENT)
+def _history_text(rows: int) -> str:
+    """To be run before the update: it reads the state that is about to be left."""
+    return f"""{_values(rows)}
+        INSERT INTO {HISTORY} (entry_id, at, from_state, to_state, incarnation, attempts, kind, why)
+        SELECT coalesce(first_seq, {ENTRIES}.seq), ?, state, ?, {ENTRIES}.incarnation,
+            coalesce(change.attempts, {ENTRIES}.attempts), change.error_kind, change.reason
+        FROM change JOIN {ENTRIES} ON {ENTRIES}.seq = change.seq AND {ENTRIES}.incarnation = change.incarnation
+        WHERE state = ? AND change.error_kind IS NOT NULL"""
