@@ -273,7 +273,11 @@ class Planner(Generic[Item]):
     # ------------------------------------------------------------------------------------------- what came of a batch
 
     def finish(self, seq: int) -> Planned[Item] | None:
-        """The operation is settled (applied or dead): it leaves the window and its followers may run."""
+        """The operation is settled (applied or dead): it leaves the window and its followers may run.
+
+        It may be settled before one it depends on: who applies a batch sees what a DELETE really reaches, and knows of
+        conflicts that are none.
+        """
         planned = self._window.pop(seq, None)
         if planned is None:
             return None
@@ -283,9 +287,7 @@ class Planner(Generic[Item]):
         if planned.hot_key is not None:
             self._keys[planned.hot_key].waiting -= 1
             self._forget_if_unused(planned.hot_key)
-        for follower in planned.followers:
-            follower.depends_on.discard(seq)
-            self._queue_if_ready(follower)
+        self._release(planned, planned.followers)
         return planned
 
     def hand_back(self, seq: int, *, waits_wider: bool = False, goes_alone: bool = False) -> None:
@@ -305,14 +307,33 @@ class Planner(Generic[Item]):
             return
         self._let_go(planned, _keys(planned.writeset) - _keys(writeset))
         planned.writeset = writeset
-        still_waiting = []
-        for follower in planned.followers:
-            if conflicts(writeset, follower.writeset):
-                still_waiting.append(follower)
-            else:
-                follower.depends_on.discard(seq)
-                self._queue_if_ready(follower)
-        planned.followers = still_waiting
+        followers, planned.followers, released = planned.followers, [], []
+        for follower in followers:
+            (planned.followers if conflicts(writeset, follower.writeset) else released).append(follower)
+        self._release(planned, released)
+
+    def _release(self, planned: Planned[Item], followers: Iterable[Planned[Item]]) -> None:
+        """Let followers go, and have them wait instead for what this operation itself still depends on.
+
+        An operation depends only on the last ones before it that want its keys; those behind them it waits for through
+        them. So whoever leaves before its own dependencies has to pass them on, to its followers and to those to come.
+        """
+        unfinished = [self._window[seq] for seq in planned.depends_on if seq in self._window]
+        for blocker in unfinished:
+            for key in blocker.writeset.shared:
+                self._keys.setdefault(key, _Key()).sharers.setdefault(blocker.seq, blocker)
+            for key in blocker.writeset.exclusive:
+                held = self._keys.setdefault(key, _Key())
+                held.last_exclusive = held.last_exclusive or blocker
+        for follower in followers:
+            if follower.seq not in self._window:
+                continue
+            follower.depends_on.discard(planned.seq)
+            for blocker in unfinished:
+                if blocker.seq not in follower.depends_on and conflicts(blocker.writeset, follower.writeset):
+                    follower.depends_on.add(blocker.seq)
+                    blocker.followers.append(follower)
+            self._queue_if_ready(follower)
 
     def _let_go(self, planned: Planned[Item], keys: Iterable[str]) -> None:
         for key in keys:

@@ -54,7 +54,7 @@ def _create(chance: random.Random, number: int) -> tuple[str, str, dict[str, Any
         return "CREATE", "User", a_user(f"again{number}@example.co", id=chance.randint(FIRST_DELETED_USER, USERS))
     if kind < 0.45:
         data = {"userId": chance.randint(1, USERS), "name": f"Panadería {number}", "creationYear": 2000 + number % 20}
-        if chance.random() < 0.7:
+        if chance.random() < 0.3:
             data["id"] = chance.randint(FIRST_DELETED_BUSINESS, BUSINESSES)
         return "CREATE", "Business", data
     entity = chance.choice(["BusinessModel", "Finance", "WorkTeam", "SocialEnvironmentalImpact", "Rating"])

@@ -152,12 +152,17 @@ class World:
                 raise Refused("duplicate key")
 
     def _delete(self, name: str, key: Any) -> None:
-        if self.rows[name].pop(key, None) is None:
-            return
+        for table, reached in self.reached(name, key):
+            self.rows[table].pop(reached, None)
+
+    def reached(self, name: str, key: Any) -> list[tuple[str, Any]]:
+        """The row and all that hang on it."""
         child = {"User": ("Business", "user"), "Business": ("Rating", "business")}.get(name)
+        reached = [(name, key)]
         if child is not None:
             for child_key in [k for k, row in self.rows[child[0]].items() if row[child[1]] == key]:
-                self._delete(child[0], child_key)
+                reached += self.reached(child[0], child_key)
+        return reached
 
 
 def serial_outcome(stream: Sequence[StreamOperation]) -> tuple[World, list[str]]:

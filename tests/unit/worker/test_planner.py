@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from entities.operations import Delete
 from entities.writesets import Writeset, after_failure, conflicts
 from tests.support.streams import Refused, StreamOperation, World, a_user, an_operation, serial_outcome, streams
 from worker.planner import Planned, Planner
@@ -39,7 +40,7 @@ class Run:
     def complete(self, batch: list[Planned[StreamOperation]], outage: bool = False) -> None:
         held_back: list[Writeset] = []
         for planned in batch:
-            writeset = planned.item.writeset
+            writeset = self.as_seen_by_the_database(planned.item)
             if outage or any(conflicts(writeset, other) for other in held_back):
                 held_back.append(writeset)
                 self.planner.hand_back(planned.seq)
@@ -55,10 +56,24 @@ class Run:
                 held_back.append(writeset)
                 has_failed = planned.waits_wider
                 if has_failed:
-                    self.planner.narrow(planned.seq, after_failure(writeset))
+                    self.planner.narrow(planned.seq, after_failure(planned.writeset))
                 self.planner.hand_back(planned.seq, waits_wider=True, goes_alone=has_failed)
             else:
                 self.settle(planned.seq)
+
+    def as_seen_by_the_database(self, operation: StreamOperation) -> Writeset:
+        """The operation's keys; a DELETE's are those of the rows that it reaches, as the actors see them."""
+        action = next(iter(operation.actions), None)
+        if not isinstance(action, Delete):
+            return operation.writeset
+        doomed = self.world.reached(action.entity.__name__, action.id)
+        freed = {
+            f"User.email={self.world.rows['User'][key]['email'].lower()}"
+            for name, key in doomed
+            if name == "User" and key in self.world.rows["User"]
+        }
+        exclusive = {f"{name}:{key}" for name, key in doomed} | freed
+        return Writeset(frozenset(exclusive), frozenset(("User.email",)) - exclusive, operation.writeset.entities)
 
     def settle(self, seq: int) -> None:
         del self.unsettled[seq]
