@@ -8,7 +8,7 @@ write which, and when, is `worker.apply`'s business.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -83,13 +83,10 @@ def settled(operation_ids: Sequence[str]) -> dict[str, SettledOperation]:
 def record(lines: Sequence[SettledOperation]) -> None:
     """Write new lines. Raises `peewee.IntegrityError` if one of the operations has been settled meanwhile."""
     now_ms = time.time_ns() // 1_000_000
-    applied = [line for line in lines if not line.is_dead]
-    dead = [line for line in lines if line.is_dead]
-    for start in range(0, len(applied), LINES_PER_STATEMENT):
-        portion = applied[start : start + LINES_PER_STATEMENT]
+    for portion in _portions([line for line in lines if not line.is_dead]):
         parameters = [value for line in portion for value in _applied_values(line, now_ms)]
         database.execute(_insert_text(_APPLIED_COLUMNS, len(portion)), parameters)
-    for portion in _portions_by_bytes([_that_fits(line) for line in dead]):
+    for portion in _portions([_that_fits(line) for line in lines if line.is_dead]):
         parameters = [value for line in portion for value in _dead_values(line, now_ms)]
         database.execute(_insert_text(_ALL_COLUMNS, len(portion)), parameters)
 
@@ -271,12 +268,14 @@ def _weight(line: SettledOperation) -> int:
     return LINE_OVERHEAD_BYTES + 8 * min(len(line.reason), REASON_CHARACTERS) + 4 * sum(map(len, line.touched))
 
 
-def _portions_by_bytes(lines: Iterable[SettledOperation]) -> Iterator[list[SettledOperation]]:
+def _portions(lines: Sequence[SettledOperation]) -> Iterator[list[SettledOperation]]:
+    """The lines, cut so that each part fits into a statement: half of what the server takes, at most."""
+    limit = database.facts().max_statement_bytes // 2
     portion: list[SettledOperation] = []
     portion_bytes = 0
     for line in lines:
         line_bytes = _weight(line) + 2 * len(line.payload or b"")
-        if portion and portion_bytes + line_bytes > database.facts().max_statement_bytes // 2:
+        if portion and (portion_bytes + line_bytes > limit or len(portion) == LINES_PER_STATEMENT):
             yield portion
             portion, portion_bytes = [], 0
         portion.append(line)

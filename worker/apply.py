@@ -21,6 +21,7 @@ from entities.operations import Insert
 from worker.failures import Cause, Failure, FailureKind, classify
 from worker.ledger_desk import LedgerDesk, SettledMeanwhile
 from worker.messages import Batch, DispatchedOperation, Outcome, OutcomeLine, Verdict, Verdicts
+from worker.narrowing import narrow_deletes
 from worker.rows import RowRunner
 from worker.stages import HeldKeys, stages_of
 from worker.work import INVALID, Work, read
@@ -148,9 +149,13 @@ def _stop_if_fenced(message: Batch | Verdicts) -> None:
 
 def _stages(works: Sequence[Work]) -> Iterator[list[Work]]:
     """The operations by stages, in the batch's order within each."""
+    numbers = stages_of([work.keys for work in works])
+    if any(numbers):
+        narrow_deletes(works)
+        numbers = stages_of([work.keys for work in works])
     stages: dict[int, list[Work]] = {}
-    for work, stage in zip(works, stages_of([work.keys for work in works]), strict=True):
-        stages.setdefault(stage, []).append(work)
+    for work, number in zip(works, numbers, strict=True):
+        stages.setdefault(number, []).append(work)
     return (stages[stage] for stage in sorted(stages))
 
 

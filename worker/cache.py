@@ -115,7 +115,12 @@ class Cache:
             delay_ms = cache_lists.mark_dirty(self._client, sync.entities, message_id)
             if delay_ms is not None:
                 to_send.append(Again(PURGE, delay_ms))
-        lost = self.fill(sync.keys)
+        try:
+            lost = self.fill(sync.keys)
+        except peewee.PeeweeException:
+            if not to_send:
+                raise
+            lost = sync.keys  # the lists need no database: their purge is not to wait for it
         if lost:
             to_send.append(Again(CacheSync(lost, ()), NEXT_ROUNDS_AFTER_MS))
         return tuple(to_send)

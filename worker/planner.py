@@ -54,7 +54,7 @@ class _Key(Generic[Item]):
     """Who holds or awaits one key of a writeset, among the window's unfinished operations."""
 
     last_exclusive: Planned[Item] | None = None
-    sharers: dict[int, Planned[Item]] = field(default_factory=dict)  # those after last_exclusive
+    sharers: dict[int, Planned[Item]] = field(default_factory=dict)  # nearly always those after last_exclusive
     waiting: int = 0  # operations that wait, directly or not, because of this key
 
 
@@ -63,6 +63,7 @@ class _Parked:
     """Operations left in the outbox because the key they wait for has filled its share of the window.
 
     Only their keys are remembered: whatever conflicts with them must be left behind too, or it would overtake them.
+    ``first_seq`` is the first of them; while they are read again, the next that is to be read.
     """
 
     first_seq: int
@@ -104,6 +105,7 @@ class Planner(Generic[Item]):
         self._ready_alone: list[int] = []
         self._ready_wide: set[int] = set()
         self._in_batches = 0
+        self._has_changed_since_unpark = True
         self._seqs_of_entity: dict[str, list[int]] = {}  # heaps, cleaned lazily; for those that wait wider
         self._parked: _Parked | None = None
 
@@ -140,37 +142,49 @@ class Planner(Generic[Item]):
     def must_read_again_from(self) -> int | None:
         """The sequence number of the first parked operation, once its hot key has drained enough to take it in.
 
-        The caller then calls ``unpark`` and offers the outbox's unsettled operations from there on.
+        The caller then calls ``unpark`` and offers the outbox's unsettled operations from there on. It is also time when
+        all that could run waits wider: it may be waiting for parked ones, and the hot key for it.
         """
-        if self._parked is None or len(self._window) >= self.max_operations:
+        if self._parked is None or not self._parked.count or len(self._window) >= self.max_operations:
             return None
+        is_stuck = self._ready_wide and not self._ready and not self._in_batches
+        if is_stuck and self._has_changed_since_unpark:
+            return self._parked.first_seq
         for key in self._parked.hot_keys:
             if key not in self._keys or self._keys[key].waiting <= self.hot_key_limit // 2:
                 return self._parked.first_seq
         return None
 
     def unpark(self) -> None:
-        self._parked = None
+        """Forget what is parked: it is about to be offered again, from ``must_read_again_from`` on."""
+        if self._parked is not None:
+            self._parked = _Parked(self._parked.first_seq)
+        self._has_changed_since_unpark = False
+
+    def note_read(self, seq: int) -> None:
+        """An operation that is in the window already was met again in the outbox."""
+        if self._parked is not None and not self._parked.count:
+            self._parked.first_seq = seq + 1
 
     def add(self, planned: Planned[Item]) -> bool:
-        """Offer the next unfinished operation, in outbox order; one that is in the window already is ignored.
+        """Offer the next unfinished operation that is not in the window, in outbox order.
 
         Returns False if it was parked: left in the outbox until its hot key drains.
         """
-        if planned.seq in self._window:
-            return True
-        if self._parked is not None and self._parked.conflicts_with(planned.writeset):
-            self._parked.leave(planned.writeset)
+        parked = self._parked
+        if parked is not None and parked.conflicts_with(planned.writeset):
+            parked.leave(planned.writeset)
             return False
         hot_key = self._hot_key_for(planned.writeset)
         if hot_key is not None and self._keys[hot_key].waiting >= self.hot_key_limit:
-            if self._parked is None:
-                self._parked = _Parked(planned.seq)
-            self._parked.hot_keys.add(hot_key)
-            self._parked.leave(planned.writeset)
+            if parked is None or not parked.count:
+                parked = self._parked = _Parked(planned.seq)
+            parked.hot_keys.add(hot_key)
+            parked.leave(planned.writeset)
             return False
-        if self._parked is not None:
-            self._parked.admitted_behind += 1
+        self.note_read(planned.seq)
+        if parked is not None:
+            parked.admitted_behind += 1
         self._admit(planned, hot_key)
         return True
 
@@ -194,9 +208,8 @@ class Planner(Generic[Item]):
         blockers: dict[int, Planned[Item]] = {}
         for key in planned.writeset.exclusive:
             held = self._keys.setdefault(key, _Key())
-            if held.sharers:
-                blockers.update(held.sharers)
-            elif held.last_exclusive is not None:
+            blockers.update(held.sharers)
+            if held.last_exclusive is not None:
                 blockers[held.last_exclusive.seq] = held.last_exclusive
             held.last_exclusive, held.sharers = planned, {}
         for key in planned.writeset.shared:
@@ -282,6 +295,7 @@ class Planner(Generic[Item]):
         if planned is None:
             return None
         self._bytes -= planned.size
+        self._has_changed_since_unpark = True
         self._leave_batch(planned)
         self._let_go(planned, _keys(planned.writeset))
         if planned.hot_key is not None:
@@ -295,6 +309,7 @@ class Planner(Generic[Item]):
         planned = self._window.get(seq)
         if planned is None:
             return
+        self._has_changed_since_unpark = True
         self._leave_batch(planned)
         planned.waits_wider |= waits_wider
         planned.goes_alone |= goes_alone
@@ -307,7 +322,8 @@ class Planner(Generic[Item]):
             return
         self._let_go(planned, _keys(planned.writeset) - _keys(writeset))
         planned.writeset = writeset
-        followers, planned.followers, released = planned.followers, [], []
+        followers, planned.followers = planned.followers, []
+        released: list[Planned[Item]] = []
         for follower in followers:
             (planned.followers if conflicts(writeset, follower.writeset) else released).append(follower)
         self._release(planned, released)
@@ -318,7 +334,7 @@ class Planner(Generic[Item]):
         An operation depends only on the last ones before it that want its keys; those behind them it waits for through
         them. So whoever leaves before its own dependencies has to pass them on, to its followers and to those to come.
         """
-        unfinished = [self._window[seq] for seq in planned.depends_on if seq in self._window]
+        unfinished = self._all_before(planned)
         for blocker in unfinished:
             for key in blocker.writeset.shared:
                 self._keys.setdefault(key, _Key()).sharers.setdefault(blocker.seq, blocker)
@@ -334,6 +350,17 @@ class Planner(Generic[Item]):
                     follower.depends_on.add(blocker.seq)
                     blocker.followers.append(follower)
             self._queue_if_ready(follower)
+
+    def _all_before(self, planned: Planned[Item]) -> list[Planned[Item]]:
+        """The unfinished operations that this one depends on, directly or through others. Nearly always there are none."""
+        found: dict[int, Planned[Item]] = {}
+        to_follow = list(planned.depends_on)
+        while to_follow:
+            blocker = self._window.get(to_follow.pop())
+            if blocker is not None and blocker.seq not in found:
+                found[blocker.seq] = blocker
+                to_follow.extend(blocker.depends_on)
+        return list(found.values())
 
     def _let_go(self, planned: Planned[Item], keys: Iterable[str]) -> None:
         for key in keys:

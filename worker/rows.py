@@ -114,7 +114,6 @@ class RowRunner:
         else:
             work.applied(keys)
             return
-        self._look_again()
         self._fail(work, fault.failure, fault.action, fault.number)
 
     def _run_records(self, actions: Sequence[RowAction]) -> list[str]:
@@ -131,6 +130,7 @@ class RowRunner:
                 return
 
     def _fail(self, work: Work, failure: Failure, action: RowAction, number: int = 0) -> None:
+        self._look_again()
         record = f"{_LIST_NAMES[type(action)]}[{number}]" if len(work.actions) > 1 else ""
         reason = explain(failure, action, record)
         if failure.kind is FailureKind.REFUSED:

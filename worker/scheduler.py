@@ -163,7 +163,9 @@ class Scheduler:
                 if not self._planner.has_room:
                     break
                 self._read_to = entry.seq
-                if entry.seq not in self._planner:
+                if entry.seq in self._planner:
+                    self._planner.note_read(entry.seq)
+                else:
                     task, keys = task_of(entry)
                     goes_alone = entry.goes_alone or entry.attempts > 0
                     if entry.attempts:

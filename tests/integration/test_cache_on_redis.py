@@ -6,7 +6,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,7 +17,6 @@ from tests.support.applying import apply, create, create_user, delete, mariadb_d
 from tests.support.mariadb_server import MariaDBServer
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
-from worker import cache as cache_module
 from worker.cache import PURGE, Cache
 from worker.messages import CacheSync
 
@@ -130,25 +129,25 @@ def test_a_row_is_locked_until_its_value_is_set(
     cache: Cache, client: redis.Redis, mariadb: MariaDBServer, bound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apply(create_user(1, id=1))
-    read = cache_module._read
-
-    def and_the_application_writes_meanwhile(*arguments: Any) -> dict[str, bytes]:
-        values = read(*arguments)
-        writer = threading.Thread(target=write)
-        writer.start()
-        threads.append(writer)
-        eventually(lambda: mariadb.rows("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
-        return values
+    set_leased = cache._set_leased
+    application = ThreadPoolExecutor(1)
+    written: list[Future[None]] = []
 
     def write() -> None:
         mariadb.execute("UPDATE usuarios SET nombre = 'theirs' WHERE id = 1", database=bound)
         client.set("User:1", json.dumps({"firstName": "theirs"}))
 
-    threads: list[threading.Thread] = []
-    monkeypatch.setattr(cache_module, "_read", and_the_application_writes_meanwhile)
-    cache.fill(["User:1"])
-    threads[0].join()
+    def while_the_application_writes(*arguments: Any) -> list[str]:
+        written.append(application.submit(write))
+        eventually(lambda: mariadb.rows("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
+        return set_leased(*arguments)
 
+    monkeypatch.setattr(cache, "_set_leased", while_the_application_writes)
+
+    cache.fill(["User:1"])
+
+    written[0].result()
+    application.shutdown()
     assert value(client, "User:1") == {"firstName": "theirs"}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compose.embedded import DATABASE_VARIABLES, KAFKA_VARIABLES, REDIS_VARIABLES
+from compose.embedded import DATABASE, KAFKA, REDIS
 from entities.schema import application_ddl
 from tests.support.child import Child
 from tests.support.mariadb_server import MariaDBServer
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def up(tmp_path: Path, folder: Path) -> Iterator[Child]:
     """The command, not yet started; every server is embedded. What it leaves behind is killed."""
-    named = {*KAFKA_VARIABLES, *REDIS_VARIABLES, *DATABASE_VARIABLES}
+    named = {name for server in (KAFKA, REDIS, DATABASE) for name in (*server.names, *server.others)}
     environment = {name: value for name, value in os.environ.items() if name not in named} | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-u", "-m", "compose.pipeline", "--folder", str(folder), "--port", str(free_port())]
     child = Child("up", command, tmp_path / "up.log", environment)
@@ -83,7 +83,7 @@ def test_a_run_says_what_is_wrong_in_the_database(up: Child, folder: Path) -> No
     database = a_database_of_the_application(folder.parent)
     with sqlite3.connect(database) as connection:
         connection.execute(
-            "CREATE TRIGGER spoil AFTER INSERT ON usuarios WHEN NEW.email LIKE 'persona7@%' "
+            "CREATE TRIGGER spoil AFTER INSERT ON usuarios WHEN NEW.email LIKE 'persona1@%' "
             "BEGIN UPDATE usuarios SET apellido = 'Nadie' WHERE id = NEW.id; END"
         )
     up.environment = {**(up.environment or {}), "DB_ENGINE": "sqlite", "DB_NAME": str(database)}
@@ -91,7 +91,7 @@ def test_a_run_says_what_is_wrong_in_the_database(up: Child, folder: Path) -> No
     said = run(up)
 
     assert up.exit_code == 1, said
-    assert "database: 1 wrong" in said or "database: 2 wrong" in said
+    assert "database: 1 wrong" in said
     assert "Nadie" in said
 
 
@@ -147,7 +147,7 @@ def test_help_tells_the_options_and_the_variables() -> None:
         [sys.executable, "-m", "compose.pipeline", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
 
-    for named in ("--ops", "--rate", "--exit", "--folder", "--port", *KAFKA_VARIABLES, *REDIS_VARIABLES):
+    for named in ("--ops", "--rate", "--exit", "--folder", "--port", *KAFKA.names, *REDIS.names, *DATABASE.names):
         assert named in said
 
 

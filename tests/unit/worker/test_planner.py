@@ -35,7 +35,10 @@ class Run:
         for seq in sorted(self.unsettled):
             if seq > self.read_to and self.planner.has_room:
                 self.read_to = seq
-                self.planner.add(Planned(seq, self.unsettled[seq].writeset, 1, self.unsettled[seq]))
+                if seq in self.planner:
+                    self.planner.note_read(seq)
+                else:
+                    self.planner.add(Planned(seq, self.unsettled[seq].writeset, 1, self.unsettled[seq]))
 
     def complete(self, batch: list[Planned[StreamOperation]], outage: bool = False) -> None:
         held_back: list[Writeset] = []

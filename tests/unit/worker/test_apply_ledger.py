@@ -1,0 +1,208 @@
+"""An operation takes effect once, whatever is delivered again: the rules of operation ids and incarnations, on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from entities import ledger
+from tests.support.applying import (
+    GROUP,
+    TOPIC,
+    a_user,
+    again,
+    an_operation,
+    apply,
+    create_user,
+    delete,
+    outcomes,
+    reasons,
+    rows,
+    sqlite_database,
+    update,
+    verdicts_on,
+)
+from worker.apply import Fenced, bury_verdicts
+from worker.messages import Outcome
+
+APPLIED, DEAD, WAITS, HANDED_BACK = Outcome.APPLIED, Outcome.DEAD, Outcome.WAITS, Outcome.HANDED_BACK
+
+
+@pytest.fixture(autouse=True)
+def _database(tmp_path: Path) -> Iterator[None]:
+    with sqlite_database(tmp_path / "application.sqlite3"):
+        yield
+
+
+def users() -> int:
+    [(count,)] = rows("SELECT count(*) FROM usuarios")
+    return int(count)
+
+
+def test_an_operation_delivered_twice_has_one_effect_and_its_keys_are_told_again() -> None:
+    operation = create_user(1)
+    first = apply(operation)
+
+    second = apply(again(operation))
+
+    assert outcomes(second) == [APPLIED]
+    assert second.touched_keys == first.touched_keys == ("User:1",)
+    assert users() == 1
+
+
+def test_an_operation_twice_in_one_batch_has_one_effect() -> None:
+    operation = create_user(1)
+
+    result = apply(operation, create_user(2), again(operation))
+
+    assert outcomes(result) == [APPLIED] * 3
+    assert users() == 2
+
+
+def test_the_second_copy_in_a_batch_goes_back_with_the_first() -> None:
+    operation = update("User", 1, firstName="x")
+
+    result = apply(operation, again(operation))
+
+    assert outcomes(result) == [WAITS, HANDED_BACK]
+
+
+def test_an_id_that_comes_with_other_content_is_a_dead_letter_under_its_own_id() -> None:
+    first = an_operation("CREATE", "User", a_user(1), id="op_1")
+    apply(first)
+    second = an_operation("CREATE", "User", a_user(2), id="op_1")
+
+    result = apply(second)
+    repeated = apply(again(second))
+
+    assert outcomes(result) == outcomes(repeated) == [DEAD]
+    assert reasons(result) == ["operation id 'op_1' was already used by another operation"]
+    assert ledger.settled(["op_1"])["op_1"].outcome == "applied"
+    assert ledger.settled([second.origin.own_id])[second.origin.own_id].is_dead
+    assert users() == 1
+
+
+def test_an_id_that_comes_with_other_content_in_one_batch_is_a_dead_letter_too() -> None:
+    result = apply(
+        an_operation("CREATE", "User", a_user(1), id="op_1"), an_operation("CREATE", "User", a_user(2), id="op_1")
+    )
+
+    assert outcomes(result) == [APPLIED, DEAD]
+    assert users() == 1
+
+
+def test_an_id_chosen_to_look_like_anothers_own_id_stops_nothing() -> None:
+    victim = an_operation("CREATE", "User", a_user(2))
+    apply(an_operation("CREATE", "User", a_user(1), id=victim.origin.own_id))
+    nameless = an_operation("CREATE", "User", a_user(2), id=victim.origin.own_id)
+    nameless = type(nameless)(victim.origin, victim.origin.own_id, 0, nameless.raw)
+
+    assert outcomes(apply(nameless)) == [DEAD]
+    assert outcomes(apply(again(nameless))) == [DEAD]
+
+
+def test_the_order_of_keys_and_the_metadata_are_no_other_content() -> None:
+    first = an_operation("UPDATE", "User", {"id": 1, "firstName": "A"}, id="op_1")
+    apply(create_user(1, id=1), first)
+
+    result = apply(an_operation("UPDATE", "User", {"firstName": "A", "id": 1}, id="op_1"))
+
+    assert outcomes(result) == [APPLIED]
+
+
+def test_a_dead_letter_stays_dead_for_late_copies() -> None:
+    operation = update("User", 1, firstName="x")
+    bury_verdicts(verdicts_on(operation, reason="User 1 is not there"))
+    apply(create_user(1, id=1))
+
+    result = apply(again(operation))
+
+    assert outcomes(result) == [DEAD]
+    assert (reasons(result), result.outcomes[0].attempts) == (["User 1 is not there"], 5)
+
+
+def test_a_replay_turns_the_verdict_and_late_copies_of_the_first_run_find_it_applied() -> None:
+    operation = update("User", 1, firstName="x")
+    bury_verdicts(verdicts_on(operation))
+    apply(create_user(1, id=1))
+
+    replayed = apply(again(operation, incarnation=1))
+    late = apply(again(operation))
+
+    assert outcomes(replayed) == outcomes(late) == [APPLIED]
+    line = ledger.settled([operation.operation_id])[operation.operation_id]
+    assert (line.outcome, line.incarnation, line.reason) == ("applied", 1, "")
+    assert rows("SELECT nombre FROM usuarios") == [("x",)]
+
+
+def test_a_replay_that_fails_again_keeps_its_own_verdict() -> None:
+    operation = an_operation("CREATE", "User", {"id": 0})
+    apply(operation)
+
+    result = apply(again(operation, incarnation=3))
+
+    assert outcomes(result) == [DEAD]
+    assert ledger.settled([operation.operation_id])[operation.operation_id].incarnation == 3
+
+
+def test_a_verdict_does_not_touch_what_was_applied_meanwhile() -> None:
+    operation = create_user(1)
+    apply(operation)
+
+    result = bury_verdicts(verdicts_on(operation))
+
+    assert outcomes(result) == [APPLIED]
+    assert result.touched_keys == ("User:1",)
+    assert ledger.settled([operation.operation_id])[operation.operation_id].outcome == "applied"
+
+
+def test_a_verdict_is_written_with_its_reason_attempts_and_payload() -> None:
+    operation = delete("User", 1)
+
+    result = bury_verdicts(verdicts_on(operation, reason="because"))
+
+    assert outcomes(result) == [DEAD]
+    [letter] = ledger.dead_letters(TOPIC)
+    assert (letter.operation_id, letter.reason, letter.attempts, letter.payload) == (
+        operation.operation_id,
+        "because",
+        5,
+        operation.raw,
+    )
+
+
+def test_verdicts_of_an_older_epoch_are_not_written() -> None:
+    ledger.raise_epoch(GROUP, "another")
+
+    with pytest.raises(Fenced):
+        bury_verdicts(verdicts_on(create_user(1)))
+
+    assert list(ledger.dead_letters(TOPIC)) == []
+
+
+def test_dead_letters_are_paged_in_the_order_of_partition_and_offset() -> None:
+    operations = [delete("User", number) for number in range(1, 3 * ledger.LETTERS_PER_PAGE)]
+    bury_verdicts(verdicts_on(*reversed(operations)))
+
+    letters = list(ledger.dead_letters(TOPIC))
+
+    assert [(letter.partition, letter.offset) for letter in letters] == sorted(
+        (operation.origin.partition, operation.origin.offset) for operation in operations
+    )
+
+
+def test_pruning_takes_applied_lines_below_the_logs_start_only() -> None:
+    old, young, dead = create_user(1), create_user(2), create_user(3, role="none")
+    apply(old, young, dead)
+    far = 2**60
+
+    assert ledger.prune(TOPIC, 0, young.origin.partition, young.origin.offset, far, 10) == 0
+    assert ledger.prune(TOPIC, 0, old.origin.partition, old.origin.offset + 1, 0, 10) == 0
+    assert ledger.prune(TOPIC, 0, old.origin.partition, old.origin.offset + 1, far, 10) == 1
+    assert ledger.prune(TOPIC, 1, dead.origin.partition, dead.origin.offset + 1, far, 10) == 0
+    assert set(ledger.settled([one.operation_id for one in (old, young, dead)])) == {
+        young.operation_id,
+        dead.operation_id,
+    }
