@@ -296,3 +296,22 @@ def test_those_that_wait_wider_do_not_wait_for_one_that_is_being_retried() -> No
     planner.hand_back(2, waits_wider=True)
 
     assert [p.seq for p in planner.take(10, 10**9)] == [2]
+
+
+def test_what_leaves_early_passes_on_all_that_it_waited_for() -> None:
+    def holding(seq: int, **keys: set[str]) -> Planned[str]:
+        exclusive, shared = keys.get("exclusive", set()), keys.get("shared", set())
+        return Planned(seq, Writeset(frozenset(exclusive), frozenset(shared), frozenset()), 1, "")
+
+    planner: Planner[str] = Planner(100, 10**9)
+    planner.add(holding(1, exclusive={"Business"}))
+    planner.add(holding(2, shared={"Business"}))
+    planner.add(holding(3, exclusive={"Business"}))
+    planner.add(holding(4, shared={"Business"}))
+    assert [p.seq for p in planner.take(1, 10**9)] == [1]
+
+    planner.finish(3)
+
+    assert planner.take(10, 10**9) == []
+    planner.finish(1)
+    assert [p.seq for p in planner.take(10, 10**9)] == [2, 4]
