@@ -76,6 +76,8 @@ def configure_logging(settings: Settings) -> None:
         print(f"LOG_DIR: {folder} cannot be written ({type(error).__name__})", file=sys.stderr)
         raise SystemExit(EXIT_FAULTY_SETTINGS) from None
     errors.setLevel(logging.ERROR)
+    # kafka-python tells of every cancelled fetch and refused connection as an error; what matters of it we say ourselves.
+    errors.addFilter(lambda record: not record.name.startswith("kafka."))
 
     root = logging.getLogger()
     for handler in root.handlers[:]:

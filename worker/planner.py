@@ -334,13 +334,14 @@ class Planner(Generic[Item]):
         An operation depends only on the last ones before it that want its keys; those behind them it waits for through
         them. So whoever leaves before its own dependencies has to pass them on, to its followers and to those to come.
         """
-        unfinished = self._all_before(planned)
+        unfinished = [self._window[seq] for seq in planned.depends_on if seq in self._window]
         for blocker in unfinished:
             for key in blocker.writeset.shared:
                 self._keys.setdefault(key, _Key()).sharers.setdefault(blocker.seq, blocker)
             for key in blocker.writeset.exclusive:
                 held = self._keys.setdefault(key, _Key())
-                held.last_exclusive = held.last_exclusive or blocker
+                if held.last_exclusive is None or held.last_exclusive.seq < blocker.seq:
+                    held.last_exclusive = blocker
         for follower in followers:
             if follower.seq not in self._window:
                 continue
@@ -350,17 +351,6 @@ class Planner(Generic[Item]):
                     follower.depends_on.add(blocker.seq)
                     blocker.followers.append(follower)
             self._queue_if_ready(follower)
-
-    def _all_before(self, planned: Planned[Item]) -> list[Planned[Item]]:
-        """The unfinished operations that this one depends on, directly or through others. Nearly always there are none."""
-        found: dict[int, Planned[Item]] = {}
-        to_follow = list(planned.depends_on)
-        while to_follow:
-            blocker = self._window.get(to_follow.pop())
-            if blocker is not None and blocker.seq not in found:
-                found[blocker.seq] = blocker
-                to_follow.extend(blocker.depends_on)
-        return list(found.values())
 
     def _let_go(self, planned: Planned[Item], keys: Iterable[str]) -> None:
         for key in keys:

@@ -61,10 +61,10 @@ class Pipeline:
                     cursor.execute(statement)
             reference.keep_generated_ids_apart(connection)
 
-    def send(self, messages: Sequence[bytes], seed: int = 0) -> None:
-        """Put the messages on the topic without a key, each on some partition."""
-        chance = random.Random(seed)
-        self.kafka.produce(self.topic, [Record(chance.randrange(PARTITIONS), message) for message in messages])
+    def send(self, messages: Sequence[bytes], partitions: int = PARTITIONS) -> None:
+        """Put the messages on the topic without a key, each on some partition (with 1: in the order given)."""
+        chance = random.Random(0)
+        self.kafka.produce(self.topic, [Record(chance.randrange(partitions), message) for message in messages])
         self.sent += len(messages)
 
     # --------------------------------------------------------------------------------------------------- coming out
