@@ -206,9 +206,7 @@ def _verdict_on(message: dict[str, Any]) -> Verdicts:
 
 def _settle_all(batch: Batch | Verdicts, outcome: Outcome, reason: str) -> None:
     members = batch.operations if isinstance(batch, Batch) else batch.verdicts
-    _settle(
-        batch, tuple(OutcomeLine(member.origin, member.incarnation, outcome, reason=reason) for member in members)
-    )
+    _settle(batch, tuple(OutcomeLine(member.origin, member.incarnation, outcome, reason=reason) for member in members))
 
 
 def _settle(batch: Batch | Verdicts, lines: tuple[OutcomeLine, ...]) -> None:

@@ -24,7 +24,9 @@ class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
     value_hash: bytes
 
 
-class CommitMetadata(msgspec.Struct, frozen=True, rename={"outbox_id": "o", "generation": "g", "mark": "m", "last": "l"}):
+class CommitMetadata(
+    msgspec.Struct, frozen=True, rename={"outbox_id": "o", "generation": "g", "mark": "m", "last": "l"}
+):
     """What a commit's metadata says.
 
     ``mark`` is the first offset that is not settled (the idea of Confluent's Parallel Consumer); ``generation`` counts
@@ -140,7 +142,9 @@ def where_to_start(outbox_id: str, known: Known | None, commit: Commit | None, l
 
 def made_anew(start: Start, log: LogRange) -> Start:
     """What to do instead when another record stands where ``start.check`` should."""
-    return Start(Why.MADE_ANEW, start.generation + 1, log.begin, archives=start.why is Why.TAKES_OVER and start.archives)
+    return Start(
+        Why.MADE_ANEW, start.generation + 1, log.begin, archives=start.why is Why.TAKES_OVER and start.archives
+    )
 
 
 def _within(last: Fingerprint | None, log: LogRange) -> Fingerprint | None:

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -24,7 +25,7 @@ from kafka.structs import OffsetAndMetadata
 
 from entities.envelope import peek
 from worker.assignment import Commit, Fingerprint, LogRange, Start, made_anew
-from worker.events import Assigned, Event, Fetched, Revoked, Starting
+from worker.events import Assigned, Event, Fetched, LogStarts, Revoked, Starting
 from worker.logs import CONSUMER_CONNECTED, SUBSCRIBED, log_event
 from worker.merge import FetchedRecord, Merge, order_timestamp
 from worker.settings import Settings
@@ -40,6 +41,9 @@ POLL_MS = 100
 
 #: The first and the longest pause (s) before Kafka is tried again.
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.2, 5.0
+
+#: How often (s) the main loop is told where the partitions' logs begin.
+LOG_STARTS_INTERVAL_S = 600.0
 
 
 def fingerprint(record: FetchedRecord) -> Fingerprint:
@@ -131,6 +135,7 @@ class KafkaIntake(threading.Thread):
         self._assignment = 0
         self._merge = Merge(settings.partition_buffer_records)
         self._fetched_to: dict[int, int] = {}
+        self._log_starts_due = 0.0
         self.is_connected = False
         self.lag: dict[int, int] = {}
 
@@ -233,13 +238,16 @@ class KafkaIntake(threading.Thread):
                     self._pause_and_resume(consumer)
                     self._commit(consumer)
                     self._notice_new_partitions(consumer)
+                    self._tell_log_starts(consumer)
                 backoff_s = FIRST_BACKOFF_S
             except OffsetOutOfRangeError:
                 logger.warning("Our position is not in the topic's log: looking where to go on")
                 listener.assigned = set(consumer.assignment())
             except KafkaError as error:
                 # A batch whose codec is missing raises once and is skipped by the next poll: go back to our own place.
-                logger.error("Reading from Kafka failed: %s: %s; trying again in %.1f s", type(error).__name__, error, backoff_s)
+                logger.error(
+                    "Reading from Kafka failed: %s: %s; trying again in %.1f s", type(error).__name__, error, backoff_s
+                )
                 self._stopping.wait(backoff_s)
                 backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
                 for partition, offset in self._fetched_to.items():
@@ -263,7 +271,9 @@ class KafkaIntake(threading.Thread):
             for partition, start in starts.items():
                 logger.info("Partition %d: reading from %d, %s", partition, start.offset, start.why.value)
                 if start.skipped:
-                    logger.error("Partition %d: Kafka deleted %d records before they were read", partition, start.skipped)
+                    logger.error(
+                        "Partition %d: Kafka deleted %d records before they were read", partition, start.skipped
+                    )
             self._ask(consumer, listener, Starting(self._assignment, starts))
         except _Reassigned:
             return
@@ -375,6 +385,13 @@ class KafkaIntake(threading.Thread):
             logger.info("The topic has %d partitions now: asking for them", partitions)
             self._assignor.seen = partitions
             consumer._coordinator.request_rejoin()
+
+    def _tell_log_starts(self, consumer: KafkaConsumer) -> None:
+        if self._fetched_to and time.monotonic() >= self._log_starts_due:
+            self._log_starts_due = time.monotonic() + LOG_STARTS_INTERVAL_S
+            begins = consumer.beginning_offsets([TopicPartition(self._topic, p) for p in self._fetched_to])
+            offsets = {tp.partition: offset for tp, offset in begins.items()}
+            self._inbox.put(LogStarts(self._assignment, offsets))
 
     def _commit(self, consumer: KafkaConsumer, wait: bool = False) -> None:
         with self._commits_lock:

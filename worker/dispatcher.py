@@ -53,7 +53,12 @@ class Dispatcher(threading.Thread):
     """
 
     def __init__(
-        self, broker: ServiceBroker, outbox_id: str, inbox: queue.SimpleQueue[Event], lease_s: float, clock: Callable[[], float]
+        self,
+        broker: ServiceBroker,
+        outbox_id: str,
+        inbox: queue.SimpleQueue[Event],
+        lease_s: float,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__(name="dispatcher", daemon=True)
         self._broker = broker

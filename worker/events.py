@@ -40,6 +40,14 @@ class Starting:
 
 
 @dataclass(frozen=True)
+class LogStarts:
+    """The first offset that Kafka still holds, by partition: what lies below cannot be read again."""
+
+    assignment: int
+    offsets: Mapping[int, int]
+
+
+@dataclass(frozen=True)
 class Revoked:
     """The partitions are no longer ours: nothing of them may be dispatched."""
 
@@ -81,4 +89,4 @@ class Wake:
     """Something changed that the loop should look at: health, a free slot, a stop."""
 
 
-Event = Fetched | Assigned | Starting | Revoked | EpochRaised | LettersFound | Lost | Settled | Wake
+Event = Fetched | Assigned | Starting | LogStarts | Revoked | EpochRaised | LettersFound | Lost | Settled | Wake

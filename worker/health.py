@@ -12,11 +12,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import peewee
 
 from entities import ledger
+from entities.database import transaction
 from worker.events import EpochRaised, Event, LettersFound, Wake
 from worker.failures import classify
 from worker.logs import DATABASE_HEALTHY, DATABASE_UNHEALTHY, log_event
@@ -26,6 +28,18 @@ logger = logging.getLogger(__name__)
 
 #: Dead letters of the ledger handed to the main loop at a time.
 LETTERS_IN_A_PORTION = 200
+
+#: Lines of the ledger removed after a probe: 5,000 each ten seconds keep up with five hundred operations a second.
+LINES_IN_A_PORTION = 5_000
+
+
+@dataclass(frozen=True)
+class PrunableLog:
+    """A partition's log: lines of older generations, or with an offset below ``begin``, cannot be read again."""
+
+    generation: int
+    partition: int
+    begin: int
 
 
 class DatabaseMonitor(threading.Thread):
@@ -54,6 +68,7 @@ class DatabaseMonitor(threading.Thread):
         self._stopping = False
         self._may_close = threading.Event()
         self._tables_are_made = False
+        self._to_prune: list[PrunableLog] = []
         self._assignment_without_epoch: int | None = None
         self._reported_at = float("-inf")
         self._suspects = False
@@ -82,6 +97,10 @@ class DatabaseMonitor(threading.Thread):
         """Have the epoch raised for this assignment, as soon as the database can; None: not any more."""
         self._assignment_without_epoch = assignment
         self._wake.set()
+
+    def prune_ledger(self, logs: Sequence[PrunableLog]) -> None:
+        """Have lines of the ledger removed that are past their retention and cannot be read from Kafka again."""
+        self._to_prune = list(logs)
 
     def stop(self) -> None:
         """End the monitoring; the connection stays open until ``close``, as the order of the shutdown wants it."""
@@ -122,6 +141,7 @@ class DatabaseMonitor(threading.Thread):
                 self._tables_are_made = True
             ledger.probe(self._outbox_id)
             self._raise_epoch_if_wanted()
+            self._prune_some()
         except ledger.MissingTables as error:
             self._lose(str(error))
         except peewee.PeeweeException as error:
@@ -130,6 +150,18 @@ class DatabaseMonitor(threading.Thread):
             self._lose(f"{type(error).__name__}: {error}")
         else:
             self._judge(True, "")
+
+    def _prune_some(self) -> None:
+        """One portion, after a probe that went well: nothing is urgent about it."""
+        if not self._to_prune:
+            return
+        log = self._to_prune[0]
+        before_ms = int(time.time() * 1000) - self._settings.ledger_retention_days * 86_400_000
+        topic = self._settings.topic_db_operations
+        with transaction():
+            pruned = ledger.prune(topic, log.generation, log.partition, log.begin, before_ms, LINES_IN_A_PORTION)
+        if pruned < LINES_IN_A_PORTION:
+            self._to_prune.pop(0)
 
     def _raise_epoch_if_wanted(self) -> None:
         assignment = self._assignment_without_epoch

@@ -33,8 +33,19 @@ from worker.broker import build_broker
 from worker.connections import database_config
 from worker.consumer import KafkaIntake
 from worker.dispatcher import Dispatcher
-from worker.events import Assigned, EpochRaised, Event, Fetched, LettersFound, Lost, Revoked, Settled, Starting
-from worker.health import DatabaseMonitor
+from worker.events import (
+    Assigned,
+    EpochRaised,
+    Event,
+    Fetched,
+    LettersFound,
+    LogStarts,
+    Lost,
+    Revoked,
+    Settled,
+    Starting,
+)
+from worker.health import DatabaseMonitor, PrunableLog
 from worker.intake import Intake
 from worker.logs import (
     DEAD_LETTER,
@@ -255,6 +266,15 @@ class Ingest:
                 event.answer.set_result(self._intake.decide(event.commits, event.ranges))
             case Starting():
                 self._begin(event)
+            case LogStarts():
+                generations = {partition: self._intake.generation(partition) for partition in event.offsets}
+                self._monitor.prune_ledger(
+                    [
+                        PrunableLog(generation, partition, event.offsets[partition])
+                        for partition, generation in generations.items()
+                        if generation is not None
+                    ]
+                )
             case LettersFound():
                 self._import(event)
             case EpochRaised():

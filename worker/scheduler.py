@@ -110,9 +110,7 @@ class Scheduler:
     def forget(self) -> None:
         """Drop the window and all that is in flight: the partitions are gone, or come anew."""
         self.epoch = None
-        self._planner: Planner[Task] = Planner(
-            self._settings.window_max_operations, self._settings.window_max_bytes
-        )
+        self._planner: Planner[Task] = Planner(self._settings.window_max_operations, self._settings.window_max_bytes)
         self._by_origin: dict[tuple[str, int, int, int], int] = {}
         self._in_flight: dict[str, InFlight] = {}
         self._alone_in_flight = 0
@@ -235,15 +233,15 @@ class Scheduler:
         for settlement in settlements:
             changes.heard.add(settlement.batch_id)
             for line in settlement.lines:
-                seq = self._by_origin.get((line.origin.topic, line.origin.generation, line.origin.partition, line.origin.offset))
+                seq = self._by_origin.get(
+                    (line.origin.topic, line.origin.generation, line.origin.partition, line.origin.offset)
+                )
                 planned = self._planner.get(seq) if seq is not None else None
                 if planned is not None and planned.item.operation.incarnation == line.incarnation:
                     self._weigh_line(changes, settlement, line, planned)
         return changes
 
-    def _weigh_line(
-        self, changes: Changes, settlement: Settlement, line: OutcomeLine, planned: Planned[Task]
-    ) -> None:
+    def _weigh_line(self, changes: Changes, settlement: Settlement, line: OutcomeLine, planned: Planned[Task]) -> None:
         task = planned.item
         if line.outcome is Outcome.APPLIED:
             changes.settled.append(Settled(task.seq, line.incarnation, State.APPLIED, line.attempts))
@@ -266,7 +264,9 @@ class Scheduler:
                 )
             case Outcome.WAITS if not planned.waits_wider:
                 changes.handed_back.append(
-                    HandedBack(task.seq, line.incarnation, waits_wider=True, error_kind=line.error_kind, why=line.reason)
+                    HandedBack(
+                        task.seq, line.incarnation, waits_wider=True, error_kind=line.error_kind, why=line.reason
+                    )
                 )
             case Outcome.FAILED | Outcome.WAITS:
                 attempts = task.attempts + 1

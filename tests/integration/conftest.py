@@ -12,8 +12,6 @@ from tests.support.service import Service
 
 
 @pytest.fixture
-def pipeline(
-    service: Service, kafka: KafkaServer, mariadb: MariaDBServer, redis_server: RedisServer
-) -> Pipeline:
+def pipeline(service: Service, kafka: KafkaServer, mariadb: MariaDBServer, redis_server: RedisServer) -> Pipeline:
     """The service, not yet started, with the application's tables in its database."""
     return Pipeline(service, kafka, mariadb, redis_server)

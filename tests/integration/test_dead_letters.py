@@ -35,7 +35,11 @@ BAD_INPUT: list[tuple[str, bytes, str]] = [
     ("surrogate", b'{"type":"UPDATE","entity":"User","data":{"id":1,"firstName":"\\ud800"}}', "User.firstName"),
     ("bulk-record", a_message(None, "BULK_UPDATE", "User", {"updates": [{"id": 1}, {"id": 0}]}), "updates[1]"),
     ("bulk-no-list", a_message(None, "BULK_CREATE", "User", {"records": 5}), "records"),
-    ("huge", a_message(None, "UPDATE", "BusinessModel", {"id": 1, "valueProposition": "x" * 1_000_000}), "valueProposition"),
+    (
+        "huge",
+        a_message(None, "UPDATE", "BusinessModel", {"id": 1, "valueProposition": "x" * 1_000_000}),
+        "valueProposition",
+    ),
 ]
 
 
@@ -170,9 +174,13 @@ def test_what_the_database_refuses_is_told_and_replays_once_mended(
     replay(prepared, "bad")
     assert prepared.dead_letters() == {}
     assert prepared.query(shown[0]) == [(shown[1],)]
-    assert prepared.query("SELECT outcome, incarnation FROM settled_operations WHERE operation_id = 'bad'") == [("applied", 1)]
+    assert prepared.query("SELECT outcome, incarnation FROM settled_operations WHERE operation_id = 'bad'") == [
+        ("applied", 1)
+    ]
     key = f"{entity}:{data['id']}"
-    eventually(lambda: prepared.cached_rows().get(key) == prepared.expected_cache()[key], 20, f"{key} is cached as it is")
+    eventually(
+        lambda: prepared.cached_rows().get(key) == prepared.expected_cache()[key], 20, f"{key} is cached as it is"
+    )
 
 
 def test_what_can_heal_is_retried_as_often_as_the_settings_say(prepared: Pipeline) -> None:

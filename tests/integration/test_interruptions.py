@@ -19,7 +19,9 @@ def assert_serial(pipeline: Pipeline, messages: list[bytes]) -> None:
 
 
 def some_are_applied(pipeline: Pipeline, count: int) -> None:
-    eventually(lambda: pipeline.counts().applied >= count, 60, lambda: pipeline.service.log_tails(), ignoring=(OSError,))
+    eventually(
+        lambda: pipeline.counts().applied >= count, 60, lambda: pipeline.service.log_tails(), ignoring=(OSError,)
+    )
 
 
 def test_the_database_is_away_for_twenty_seconds_in_mid_stream(pipeline: Pipeline) -> None:
@@ -37,7 +39,9 @@ def test_the_database_is_away_for_twenty_seconds_in_mid_stream(pipeline: Pipelin
     eventually(lambda: pipeline.counts().total == 4_000, 30, "operations are persisted while the database is down")
     eventually(lambda: time.monotonic() - stopped_at > 20, 30, "twenty seconds of outage")
     before = pipeline.counts()
-    burnt = [entry.operation_id for entry in pipeline.entries() if entry.attempts > 5 and entry.error_kind == "unavailable"]
+    burnt = [
+        entry.operation_id for entry in pipeline.entries() if entry.attempts > 5 and entry.error_kind == "unavailable"
+    ]
     after = pipeline.service.ingest.log_position()
     pipeline.mariadb.start()
 
@@ -115,7 +119,11 @@ def test_ingest_and_the_actors_are_killed_in_mid_stream(pipeline: Pipeline) -> N
 
 def test_redis_loses_everything_in_mid_stream(pipeline: Pipeline) -> None:
     messages = mixed_stream(2_000, seed=6)
-    pipeline.service.settings |= {"BATCH_MAX_OPERATIONS": "20", "MAX_RETRY_ATTEMPTS": "0", "RECONCILE_INTERVAL_MS": "300"}
+    pipeline.service.settings |= {
+        "BATCH_MAX_OPERATIONS": "20",
+        "MAX_RETRY_ATTEMPTS": "0",
+        "RECONCILE_INTERVAL_MS": "300",
+    }
     pipeline.send(messages)
     pipeline.service.start()
     some_are_applied(pipeline, 200)

@@ -37,7 +37,7 @@ FULL_ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "BusinessModel": (
         {
             "businessId": 1,
-            "valueProposition": "Pan \"fresco\"; '; DROP TABLE usuarios; --",
+            "valueProposition": 'Pan "fresco"; \'; DROP TABLE usuarios; --',
             "customerSegment": "vecinos",
             "salesChannels": "tienda",
             "incomeSources": "ventas",
@@ -138,7 +138,7 @@ def test_every_type_on_every_entity_ends_in_rows_and_cache(pipeline: Pipeline) -
     assert cached["Rating:1"]["totalPercentage"] == "99.99"
     assert cached["Rating:2"]["calculationDate"] == "2024-02-29T12:34:56.000Z"
     assert cached["BusinessModel:1"]["salesChannels"] == "en línea 🥐"
-    assert cached["BusinessModel:1"]["valueProposition"] == "Pan \"fresco\"; '; DROP TABLE usuarios; --"
+    assert cached["BusinessModel:1"]["valueProposition"] == 'Pan "fresco"; \'; DROP TABLE usuarios; --'
     assert cached["WorkTeam:2"]["hasTrainedStaff"] is True
     assert cached["WorkTeam:2"]["hasDefinedRoles"] is True
     assert cached["WorkTeam:2"]["employeeCount"] is None
@@ -191,7 +191,9 @@ def test_no_secret_is_logged_or_cached(pipeline: Pipeline) -> None:
     assert secret not in pipeline.logged()
     assert not any(secret in (letter.reason or "") for letter in pipeline.dead_letters().values())
     cache = pipeline.cache
-    assert not any(secret.encode() in (cache.get(key) or b"") for key in cache.scan_iter("*:?*") if cache.type(key) == b"string")
+    assert not any(
+        secret.encode() in (cache.get(key) or b"") for key in cache.scan_iter("*:?*") if cache.type(key) == b"string"
+    )
 
 
 @pytest.mark.parametrize("explicit", [True, False])

@@ -68,7 +68,9 @@ def _child(chance: random.Random, entity: str) -> dict[str, Any]:
             data |= {"valueProposition": "Pan fresco; 'x' -- \"y\"", "salesChannels": None}
         case "Finance":
             # the database refuses one that the application knows
-            sales = "3_6_smmlv" if chance.random() < 0.1 else chance.choice(["menos_1_smmlv", "1_3_smmlv", "3_mas_smmlv"])
+            sales = (
+                "3_6_smmlv" if chance.random() < 0.1 else chance.choice(["menos_1_smmlv", "1_3_smmlv", "3_mas_smmlv"])
+            )
             data |= {"monthlyNetSales": sales, "financingSources": "credito_bancario"}
         case "WorkTeam":
             data |= {"hasTrainedStaff": chance.random() < 0.5, "employeeCount": chance.randint(0, 50)}

@@ -29,9 +29,7 @@ PARTITIONS = 3
 class Pipeline:
     """A service with an application's database, its topic, its cache and its outbox."""
 
-    def __init__(
-        self, service: Service, kafka: KafkaServer, mariadb: MariaDBServer, redis_server: RedisServer
-    ) -> None:
+    def __init__(self, service: Service, kafka: KafkaServer, mariadb: MariaDBServer, redis_server: RedisServer) -> None:
         self.service = service
         self.kafka = kafka
         self.mariadb = mariadb

@@ -123,7 +123,6 @@ def planned(seq: int, operation: StreamOperation, size: int = 1) -> Planned[Stre
     return Planned(seq, operation.writeset, size, operation)
 
 
-
 def unique_update(seq: int, row: int) -> StreamOperation:
     return an_operation(f"op-{seq}", "UPDATE", "Business", {"id": row, "name": "x"})
 

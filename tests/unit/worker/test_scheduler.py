@@ -60,9 +60,7 @@ class Desk:
     def append(self, *messages: tuple[str, bytes]) -> None:
         records = []
         for operation_id, raw in messages:
-            records.append(
-                NewRecord("topic", 0, 0, self.offset, 0, 0, b"hash", operation_id, "User", "CREATE", raw)
-            )
+            records.append(NewRecord("topic", 0, 0, self.offset, 0, 0, b"hash", operation_id, "User", "CREATE", raw))
             self.offset += 1
         self.outbox.append(records)
         self.scheduler.note_appended()
@@ -169,7 +167,12 @@ def test_a_restart_carries_the_attempts_and_the_rest_of_the_wait_on(desk: Desk) 
     desk.settle(sent, Outcome.FAILED, error_kind="unexpected", reason="boom")
     (retry,) = desk.dispatch()
     desk.settle(
-        retry, Outcome.RETRYING, attempts=2, error_kind="unexpected", reason="boom", next_attempt_at=desk.now_ms + 10_000
+        retry,
+        Outcome.RETRYING,
+        attempts=2,
+        error_kind="unexpected",
+        reason="boom",
+        next_attempt_at=desk.now_ms + 10_000,
     )
 
     desk.outbox.release_dispatched()
@@ -213,7 +216,10 @@ def test_a_batch_that_kills_its_worker_is_taken_apart_and_the_killer_buried(desk
 
     desk.settle(sent, Outcome.DEADLY, Outcome.DEADLY, reason="its worker died 4 times")
     alone = desk.dispatch()
-    assert [(s.actor, s.ids, s.delay_ms) for s in alone] == [(APPLY_OPERATION, ["a"], None), (APPLY_OPERATION, ["b"], None)]
+    assert [(s.actor, s.ids, s.delay_ms) for s in alone] == [
+        (APPLY_OPERATION, ["a"], None),
+        (APPLY_OPERATION, ["b"], None),
+    ]
     desk.settle(alone[0], Outcome.DEADLY, reason="its worker died 6 times")
     desk.settle(alone[1], Outcome.APPLIED)
     (burial,) = desk.dispatch()
