@@ -148,6 +148,9 @@ class DatabaseMonitor(threading.Thread):
             self._lose(classify(error).reason)
         except OSError as error:
             self._lose(f"{type(error).__name__}: {error}")
+        except Exception as error:  # the outermost loop of this thread: without it nobody would open the gate again
+            logger.exception("Probing the database failed in a way it should not")
+            self._lose(type(error).__name__)
         else:
             self._judge(True, "")
 

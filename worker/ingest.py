@@ -47,22 +47,13 @@ from worker.events import (
 )
 from worker.health import DatabaseMonitor, PrunableLog
 from worker.intake import Intake
-from worker.logs import (
-    DEAD_LETTER,
-    PROCESSED,
-    PROCESSING_PENDING,
-    RECEIVED,
-    WORKER_STATUS,
-    configure_logging,
-    log_event,
-)
-from worker.merge import FetchedRecord
+from worker.logs import PROCESSING_PENDING, WORKER_STATUS, configure_logging, log_event
 from worker.messages import Settlement
 from worker.redis_link import connect
 from worker.scheduler import Changes, Scheduler
 from worker.settings import Settings, describe_settings, settings_or_exit
 from worker.settlements import SettlementReader
-from worker.status import status_fields
+from worker.status import status_fields, tell_turn
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +226,7 @@ class Ingest:
         if records:
             self._scheduler.note_appended()
             self._kafka.note_persisted(self._assignment, self._intake.commits())
-        self._tell(records, changes)
+        tell_turn(records, changes)
         if changes.is_outage:
             self._monitor.report_outage()
         if changes.is_fenced:
@@ -353,33 +344,6 @@ class Ingest:
         before_ms = int(time.time() * 1000) - self._settings.outbox_retention_hours * 3_600_000
         while not self._stop_asked and self._outbox.prune(before_ms, PRUNE_LIMIT) == PRUNE_LIMIT:
             self._take_turn()
-
-    def _tell(self, records: list[FetchedRecord], changes: Changes) -> None:
-        if records:
-            first = records[0]
-            log_event(
-                logger,
-                logging.INFO,
-                RECEIVED,
-                count=len(records),
-                operation=first.seen.operation_id,
-                type=first.seen.type,
-                entity=first.seen.entity,
-            )
-        for task in changes.dead:
-            log_event(
-                logger,
-                logging.ERROR,
-                DEAD_LETTER,
-                operation=task.operation.operation_id,
-                error=task.reason,
-                timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                stack=task.error_kind,
-                attempts=task.attempts,
-            )
-        applied = len(changes.settled) - len(changes.dead)
-        if applied:
-            log_event(logger, logging.INFO, PROCESSED, count=applied)
 
     def _log_status(self) -> None:
         counts = self._outbox.counts()

@@ -46,6 +46,7 @@ class _Lane:
     """One partition's records that are fetched and not yet released."""
 
     buffered: deque[FetchedRecord] = field(default_factory=deque)
+    size: int = 0
     is_read_to_end: bool = False
 
 
@@ -54,10 +55,12 @@ class Merge:
 
     Parameters:
       buffer_limit: how many records a partition may run ahead of the others before ``partitions_ahead`` names it.
+      buffer_bytes: the same in bytes of their values.
     """
 
-    def __init__(self, buffer_limit: int) -> None:
+    def __init__(self, buffer_limit: int, buffer_bytes: int = 16_000_000) -> None:
         self.buffer_limit = buffer_limit
+        self.buffer_bytes = buffer_bytes
         self._lanes: dict[int, _Lane] = {}
         self._heads: list[tuple[int, int, int]] = []  # (order timestamp, partition, offset) of each non-empty lane
         self._unknown = 0  # lanes that are empty, and not known to be read to their end
@@ -72,7 +75,9 @@ class Merge:
         """Buffer records of one partition, in its own order."""
         lane = self._lanes[partition]
         was_empty = not lane.buffered
-        lane.buffered.extend(records)
+        for record in records:
+            lane.buffered.append(record)
+            lane.size += len(record.value)
         if was_empty and lane.buffered:
             self._unknown -= not lane.is_read_to_end
             self._push_head(partition, lane)
@@ -84,13 +89,17 @@ class Merge:
             self._unknown += lane.is_read_to_end - is_read_to_end
         lane.is_read_to_end = is_read_to_end
 
-    def release(self, limit: int) -> list[FetchedRecord]:
-        """Up to ``limit`` records whose place in the order is certain."""
+    def release(self, limit: int, max_bytes: int = 4_000_000) -> list[FetchedRecord]:
+        """Up to ``limit`` records whose place in the order is certain; no more once they hold ``max_bytes``."""
         released: list[FetchedRecord] = []
-        while self._heads and not self._unknown and len(released) < limit:
+        size = 0
+        while self._heads and not self._unknown and len(released) < limit and size < max_bytes:
             _, partition, _ = heappop(self._heads)
             lane = self._lanes[partition]
-            released.append(lane.buffered.popleft())
+            record = lane.buffered.popleft()
+            lane.size -= len(record.value)
+            size += len(record.value)
+            released.append(record)
             if lane.buffered:
                 self._push_head(partition, lane)
             else:
@@ -99,11 +108,19 @@ class Merge:
 
     def partitions_ahead(self) -> set[int]:
         """The partitions that have their buffer full and should be paused."""
-        return {partition for partition, lane in self._lanes.items() if len(lane.buffered) >= self.buffer_limit}
+        return {
+            partition
+            for partition, lane in self._lanes.items()
+            if len(lane.buffered) >= self.buffer_limit or lane.size >= self.buffer_bytes
+        }
 
     def partitions_drained(self) -> set[int]:
         """The partitions that have drained to half of their buffer and may be resumed."""
-        return {partition for partition, lane in self._lanes.items() if len(lane.buffered) <= self.buffer_limit // 2}
+        return {
+            partition
+            for partition, lane in self._lanes.items()
+            if len(lane.buffered) <= self.buffer_limit // 2 and lane.size <= self.buffer_bytes // 2
+        }
 
     def waiting_for(self) -> set[int]:
         """The partitions of which nothing is known yet: while there are any, nothing is released."""

@@ -67,6 +67,7 @@ class Changes:
     failed: list[FailedAttempt] = field(default_factory=list)
     handed_back: list[HandedBack] = field(default_factory=list)
     verdicts: dict[int, Verdictable] = field(default_factory=dict)
+    applied: list[Task] = field(default_factory=list)
     dead: list[Task] = field(default_factory=list)
     heard: set[str] = field(default_factory=set)
     is_outage: bool = False
@@ -244,6 +245,7 @@ class Scheduler:
     def _weigh_line(self, changes: Changes, settlement: Settlement, line: OutcomeLine, planned: Planned[Task]) -> None:
         task = planned.item
         if line.outcome is Outcome.APPLIED:
+            changes.applied.append(task)
             changes.settled.append(Settled(task.seq, line.incarnation, State.APPLIED, line.attempts))
             return
         if line.outcome is Outcome.DEAD:

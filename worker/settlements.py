@@ -75,6 +75,10 @@ class SettlementReader(threading.Thread):
                 self.is_connected = False
                 self._stopping.wait(BACKOFF_S)
                 continue
+            except Exception:  # the outermost loop of this thread: what was drained is dispatched again
+                logger.exception("Draining the settlements failed in a way it should not")
+                self._stopping.wait(BACKOFF_S)
+                continue
             if not self.is_connected:
                 logger.info("Redis (broker) connected")
                 self.is_connected = True

@@ -110,3 +110,24 @@ def test_an_assignment_forgets_what_was_buffered() -> None:
 
     assert len(merge) == 0
     assert merge.waiting_for() == {0, 1}
+
+
+def test_a_partition_is_ahead_by_its_bytes_too() -> None:
+    merge = Merge(buffer_limit=100, buffer_bytes=1_000)
+    merge.assign([0, 1])
+    big = [FetchedRecord("topic", 0, offset, 0, offset, b"x" * 600) for offset in range(2)]
+
+    merge.add(0, big)
+    assert (merge.partitions_ahead(), merge.partitions_drained()) == ({0}, {1})
+    merge.note_end(1, True)
+    merge.release(10)
+
+    assert (merge.partitions_ahead(), merge.partitions_drained()) == (set(), {0, 1})
+
+
+def test_a_portion_is_bounded_in_bytes_but_never_empty_for_that() -> None:
+    merge = Merge(buffer_limit=100)
+    merge.assign([0])
+    merge.add(0, [FetchedRecord("topic", 0, offset, 0, offset, b"x" * 600) for offset in range(3)])
+
+    assert [len(merge.release(10, max_bytes=700)) for _ in range(3)] == [2, 1, 0]
