@@ -198,8 +198,7 @@ class Ingest:
         for event in self._events():
             self._note(event)
             is_idle = False
-        is_full = self._outbox.counts().unsettled >= self._settings.outbox_max_pending
-        portions = [] if is_full else list(self._to_append)
+        portions = self._portions_that_fit()
         records = [record for portion in portions for record in portion.records]
         changes = self._scheduler.weigh(self._to_settle)
         if not (records or changes or (is_idle and self._scheduler.just_sent)):
@@ -231,6 +230,17 @@ class Ingest:
             self._monitor.report_outage()
         if changes.is_fenced:
             self._lose_epoch()
+
+    def _portions_that_fit(self) -> list[Fetched]:
+        """What may be appended now. The rest keeps its permits, so that reading from Kafka pauses by itself."""
+        room = self._settings.outbox_max_pending - self._outbox.counts().unsettled if self._to_append else 0
+        portions = []
+        for portion in self._to_append:
+            if room <= 0:
+                break
+            portions.append(portion)
+            room -= len(portion.records)
+        return portions
 
     def _events(self) -> Iterator[Event]:
         """All that wait, or the first that comes within a moment."""
