@@ -185,7 +185,8 @@ def execute(sql: str, parameters: Sequence[Any] = ()) -> Any:
 
 def sql_text(query: peewee.Node) -> str:
     """The text that Peewee makes of a query for this dialect, without its parameters."""
-    return str(current().get_sql_context().sql(query).query()[0])
+    context: Any = current().get_sql_context()  # the stubs leave this one untyped
+    return str(context.sql(query).query()[0])
 
 
 def placeholder() -> str:
