@@ -13,7 +13,7 @@ from entities.writesets import Writeset, after_failure, conflicts
 from tests.support.streams import Refused, StreamOperation, World, a_user, an_operation, serial_outcome, streams
 from worker.planner import Planned, Planner
 
-MANY = settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Run:
