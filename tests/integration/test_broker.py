@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
+import socket
 import sys
 import time
 import uuid
@@ -294,7 +294,10 @@ def test_an_outage_is_told_once(workers: Workers, redis_server: RedisServer) -> 
 
     redis_server.stop()
     worker.wait_for_log("Redis does not answer")
-    time.sleep(3)
+    with socket.create_server(("127.0.0.1", redis_server.port)) as deaf:
+        deaf.settimeout(20)
+        for _ in range(20):  # so often the worker tries again
+            deaf.accept()[0].close()
     redis_server.start()
     worker.wait_for_log("Redis answers again")
 
@@ -347,31 +350,6 @@ def test_a_delay_is_kept_to_a_fraction_of_a_second(workers: Workers, broker: Ser
     late = [workers.wait_for("end", message.message_id).at - message.options["eta"] / 1000 for message in messages]
     assert min(late) >= 0
     assert max(late) < 0.3  # looking twice a second would find one of them more than 0.35 s late
-
-
-def test_an_idle_worker_is_woken(workers: Workers, broker: ServiceBroker) -> None:
-    workers.start()
-    waits = []
-
-    for _ in range(20):
-        message, sent_at = a_message(), time.time()
-        broker.enqueue(message)
-        waits.append(workers.wait_for("end", message.message_id).at - sent_at)
-        time.sleep(0.06)
-
-    assert statistics.median(waits) < 0.03  # 1.6 ms on an idle machine; dramatiq's own polling has 16
-
-
-def test_an_idle_worker_asks_redis_little(workers: Workers, broker: ServiceBroker) -> None:
-    workers.start()
-    broker.enqueue(a_message())
-    before = broker.client.info()["total_commands_processed"]
-
-    time.sleep(3)
-
-    # Four queues, each looked into twice a second by a script of five commands, and the heartbeat: about 60. Polling
-    # at 20 ms would come to a thousand.
-    assert (broker.client.info()["total_commands_processed"] - before) / 3 < 120
 
 
 def test_a_burst_spreads_over_the_processes(workers: Workers, broker: ServiceBroker) -> None:
