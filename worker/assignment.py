@@ -12,9 +12,6 @@ from enum import Enum
 
 import msgspec
 
-#: Kafka's default for offset.metadata.max.bytes.
-MAX_COMMIT_METADATA = 4096
-
 
 class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
     """What tells a record from another at the same place: a topic made anew has other records at the same offsets."""

@@ -20,7 +20,7 @@ import peewee
 from entities import ledger
 from entities.database import transaction
 from worker.events import EpochRaised, Event, LettersFound, Wake
-from worker.failures import classify
+from worker.failures import FailureKind, classify
 from worker.logs import DATABASE_HEALTHY, DATABASE_UNHEALTHY, log_event
 from worker.settings import Settings
 
@@ -76,7 +76,6 @@ class DatabaseMonitor(threading.Thread):
         self.is_healthy = False
         self.is_known = False
         self.last_check_at: float | None = None
-        self.started_at = clock()
         self.healthy_since: float | None = None
 
     # ------------------------------------------------------------------------------------------ for the main loop
@@ -124,7 +123,7 @@ class DatabaseMonitor(threading.Thread):
                 break
             interval_ms = (
                 self._settings.db_health_check_interval_ms
-                if self.is_healthy
+                if self.is_healthy and self._assignment_without_epoch is None
                 else self._settings.db_reconnect_interval_ms
             )
             self._wake.wait(interval_ms / 1000)
@@ -140,8 +139,8 @@ class DatabaseMonitor(threading.Thread):
                 ledger.create_own_tables()
                 self._tables_are_made = True
             ledger.probe(self._outbox_id)
-            self._raise_epoch_if_wanted()
-            self._prune_some()
+            self._judge(True, "")
+            self._do_chores()
         except ledger.MissingTables as error:
             self._lose(str(error))
         except peewee.PeeweeException as error:
@@ -151,8 +150,17 @@ class DatabaseMonitor(threading.Thread):
         except Exception as error:  # the outermost loop of this thread: without it nobody would open the gate again
             logger.exception("Probing the database failed in a way it should not")
             self._lose(type(error).__name__)
-        else:
-            self._judge(True, "")
+
+    def _do_chores(self) -> None:
+        """What waits for a database that is well. Locks that are in the way of a chore are no outage: it waits."""
+        try:
+            self._raise_epoch_if_wanted()
+            self._prune_some()
+        except peewee.PeeweeException as error:
+            failure = classify(error)
+            if failure.kind is not FailureKind.CONTENTION:
+                raise
+            logger.info("The database is busy (%s): the epoch and the ledger's pruning wait", failure.reason)
 
     def _prune_some(self) -> None:
         """One portion, after a probe that went well: nothing is urgent about it."""

@@ -18,8 +18,9 @@ import signal
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import peewee
 
@@ -57,6 +58,8 @@ from worker.status import status_fields, tell_turn
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: How long (s) the main loop sleeps when nothing comes; its chores are no more punctual than that.
 IDLE_S = 0.2
 
@@ -65,6 +68,9 @@ EVENTS_A_TURN = 50
 
 #: The pause (s) before a turn that the outbox refused (disk full) is tried again.
 REFUSED_PAUSE_S = 1.0
+
+#: What SQLite raises when the outbox cannot be written, directly or through Peewee.
+OUTBOX_REFUSES = (peewee.OperationalError, sqlite3.OperationalError)
 
 #: How often (s) offsets are committed for the sake of a mark that moved, and how often the outbox is pruned.
 MARKS_INTERVAL_S = 1.0
@@ -210,10 +216,9 @@ class Ingest:
                 self._outbox.mark_dispatched(self._scheduler.just_sent)
                 positions = self._intake.append(records)
                 self._record(changes)
-        except (peewee.OperationalError, sqlite3.OperationalError) as error:
+        except OUTBOX_REFUSES as error:
             # Disk full, or the like: everything stays where it was, nothing is committed to Kafka, and it is tried again.
-            logger.error("The outbox cannot be written: %s; nothing is lost, it is tried again", error)
-            time.sleep(REFUSED_PAUSE_S)
+            self._wait_for_the_outbox(error)
             return
         self._intake.adopt(positions)
         self._scheduler.just_sent.clear()
@@ -230,6 +235,19 @@ class Ingest:
             self._monitor.report_outage()
         if changes.is_fenced:
             self._lose_epoch()
+
+    def _wait_for_the_outbox(self, error: Exception) -> None:
+        logger.error("The outbox cannot be written: %s; nothing is lost, it is tried again", error)
+        time.sleep(REFUSED_PAUSE_S)
+
+    def _insist(self, write: Callable[[], T]) -> T | None:
+        """Do a write that nothing can go on without, however long the outbox refuses it; None if a stop is asked for."""
+        while not self._stop_asked:
+            try:
+                return write()
+            except OUTBOX_REFUSES as error:
+                self._wait_for_the_outbox(error)
+        return None
 
     def _portions_that_fit(self) -> list[Fetched]:
         """What may be appended now. The rest keeps its permits, so that reading from Kafka pauses by itself."""
@@ -299,8 +317,8 @@ class Ingest:
         self._to_append.clear()
 
     def _begin(self, event: Starting) -> None:
-        self._intake.begin(event.starts)
-        released = self._outbox.release_dispatched()
+        self._insist(lambda: self._intake.begin(event.starts))
+        released = self._insist(self._outbox.release_dispatched)
         if released:
             logger.info("%d operations that were in flight are dispatched again", released)
         self._scheduler.forget()
@@ -310,12 +328,12 @@ class Ingest:
     def _lose_epoch(self) -> None:
         """Another ingest raised the epoch. If the partitions are still ours, it is the one that is late: raise it again."""
         logger.warning("Another ingest has become active meanwhile: asking the database for a new epoch")
-        self._outbox.release_dispatched()
+        self._insist(self._outbox.release_dispatched)
         self._scheduler.forget()
         self._monitor.want_epoch(self._assignment)
 
     def _import(self, event: LettersFound) -> None:
-        imported = self._outbox.import_dead(
+        letters = [
             ImportedLetter(
                 letter.topic,
                 letter.generation,
@@ -332,7 +350,8 @@ class Ingest:
                 int(time.time() * 1000),
             )
             for letter in event.letters
-        )
+        ]
+        imported = self._insist(lambda: self._outbox.import_dead(letters))
         if imported:
             logger.info("%d dead letters taken over from the database's ledger", imported)
 
@@ -352,8 +371,11 @@ class Ingest:
 
     def _prune(self) -> None:
         before_ms = int(time.time() * 1000) - self._settings.outbox_retention_hours * 3_600_000
-        while not self._stop_asked and self._outbox.prune(before_ms, PRUNE_LIMIT) == PRUNE_LIMIT:
-            self._take_turn()
+        try:
+            while not self._stop_asked and self._outbox.prune(before_ms, PRUNE_LIMIT) == PRUNE_LIMIT:
+                self._take_turn()
+        except OUTBOX_REFUSES as error:
+            logger.error("The outbox cannot be pruned now: %s", error)
 
     def _log_status(self) -> None:
         counts = self._outbox.counts()

@@ -122,10 +122,6 @@ class Merge:
             if len(lane.buffered) <= self.buffer_limit // 2 and lane.size <= self.buffer_bytes // 2
         }
 
-    def waiting_for(self) -> set[int]:
-        """The partitions of which nothing is known yet: while there are any, nothing is released."""
-        return {p for p, lane in self._lanes.items() if not lane.buffered and not lane.is_read_to_end}
-
     def __len__(self) -> int:
         return sum(len(lane.buffered) for lane in self._lanes.values())
 

@@ -8,7 +8,7 @@ before it in the same batch. Time, stores and messages are the scheduler's busin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
@@ -115,14 +115,8 @@ class Planner(Generic[Item]):
     def __contains__(self, seq: int) -> bool:
         return seq in self._window
 
-    def __getitem__(self, seq: int) -> Planned[Item]:
-        return self._window[seq]
-
     def get(self, seq: int) -> Planned[Item] | None:
         return self._window.get(seq)
-
-    def __iter__(self) -> Iterator[Planned[Item]]:
-        return iter(self._window.values())
 
     # ------------------------------------------------------------------------------------------- filling the window
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from worker.assignment import (
-    MAX_COMMIT_METADATA,
     Commit,
     CommitMetadata,
     Fingerprint,
@@ -15,6 +14,9 @@ from worker.assignment import (
     made_anew,
     where_to_start,
 )
+
+#: Kafka's default for offset.metadata.max.bytes.
+MAX_COMMIT_METADATA = 4096
 
 OURS, OTHER = "a" * 32, "b" * 32
 
