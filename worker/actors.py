@@ -8,6 +8,7 @@ again and the ledger tells what was done.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from worker.apply import BatchResult, DatabaseUnavailable, Fenced, apply_batch, 
 from worker.broker import build_broker
 from worker.cache import Cache
 from worker.connections import database_config
+from worker.fault_points import Point, arm, reach
 from worker.logs import configure_logging
 from worker.messages import (
     APPLY_QUEUE,
@@ -53,6 +55,7 @@ CACHE_RETRY_MS = 2_000
 settings = settings_or_exit()
 configure_logging(settings)
 entities.operations.configure(settings.unknown_attributes)
+arm(os.environ)
 broker = build_broker(settings)
 dramatiq.set_broker(broker)
 open_database(database_config(settings))
@@ -66,6 +69,7 @@ def apply_operations(batch: Batch) -> None:
         return
     result = _applied(batch, lambda: apply_batch(batch))
     if result is not None:
+        reach(Point.COMMITTED_ROWS)
         _finish(batch, result)
 
 
@@ -90,6 +94,7 @@ def bury(what: Verdicts | dict[str, Any], exhausted: dict[str, Any] | None = Non
     verdicts = what if isinstance(what, Verdicts) else _verdict_on(what)
     result = _applied(verdicts, lambda: bury_verdicts(verdicts))
     if result is not None:
+        reach(Point.BURIED)
         _finish(verdicts, result)
 
 
@@ -112,6 +117,7 @@ def _was_deadly(batch: Batch, deaths_allowed: int) -> bool:
     """Note the pick-up. A batch that killed too many workers is handed back instead of being tried again."""
     deaths: int = broker.patience.call(lambda: pick_up(broker.client, batch.outbox_id, batch.batch_id))
     if deaths <= deaths_allowed:
+        reach(Point.PICKED_UP)
         return False
     reason = f"its worker died {deaths} times while applying it"
     _settle_all(batch, Outcome.DEADLY, reason)
@@ -140,7 +146,9 @@ def _finish(batch: Batch | Verdicts, result: BatchResult) -> None:
         except redis.RedisError as error:
             # The write stands. sync_cache goes on until the cache can be reached, and makes it true then.
             logger.warning("The cache cannot be reached (%s): it is made true later", error)
+        reach(Point.INVALIDATED)
         broker.enqueue(sync_cache_message(sync))
+        reach(Point.SYNC_SENT)
     try:
         cache.remove_pending(result.settled_keys)
     except redis.RedisError as error:
@@ -172,6 +180,7 @@ def _retry(batch: Batch, line: OutcomeLine) -> None:
             ),
         ),
     )
+    reach(Point.RETRY_TOLD)
     raise _retry_in(delay_ms, line.reason)
 
 
@@ -212,3 +221,4 @@ def _settle_all(batch: Batch | Verdicts, outcome: Outcome, reason: str) -> None:
 def _settle(batch: Batch | Verdicts, lines: tuple[OutcomeLine, ...]) -> None:
     settlement = Settlement(batch.batch_id, batch.epoch, lines)
     broker.patience.call(lambda: push(broker.client, batch.outbox_id, settlement))
+    reach(Point.SETTLEMENT_PUSHED)

@@ -19,6 +19,7 @@ import peewee
 from entities import database, ledger
 from entities.operations import Insert
 from worker.failures import Cause, Failure, FailureKind, classify
+from worker.fault_points import Point, reach
 from worker.ledger_desk import LedgerDesk, SettledMeanwhile
 from worker.messages import Batch, DispatchedOperation, Outcome, OutcomeLine, Verdict, Verdicts
 from worker.narrowing import narrow_deletes
@@ -99,6 +100,7 @@ def bury_verdicts(verdicts: Verdicts) -> BatchResult:
 
 def _apply(batch: Batch, works: Sequence[Work], is_alone: bool) -> None:
     _stop_if_fenced(batch)
+    reach(Point.FENCE_PASSED)
     desk = LedgerDesk(works)
     desk.answer_settled()
     runner = RowRunner(is_alone, desk.look_again)
@@ -121,7 +123,9 @@ def _apply(batch: Batch, works: Sequence[Work], is_alone: bool) -> None:
                 held.add(work.keys)
             else:
                 settled_here[work.id] = work
+    reach(Point.ROWS_WRITTEN)
     desk.write()
+    reach(Point.LINES_WRITTEN)
 
 
 def _bury(verdicts: Verdicts, works: Sequence[Work]) -> None:

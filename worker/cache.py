@@ -27,6 +27,7 @@ from entities.statements import rows_for_share
 from worker import cache_lists
 from worker.cache_lists import run_script
 from worker.failures import FailureKind, classify
+from worker.fault_points import Point, reach
 from worker.messages import CacheSync
 from worker.settings import Settings
 
@@ -144,9 +145,11 @@ class Cache:
             for key in keys:
                 pipeline.set(_lease(key), lease, ex=LEASE_TTL_S)
             pipeline.execute()
+        reach(Point.LEASED)
         try:
             with database.transaction():
                 values = _read(keys, self._with_secrets)
+                reach(Point.READ)
                 # Still inside: what the application writes must wait until the value is set.
                 return self._set_leased(values, lease)
         except peewee.PeeweeException as error:
@@ -160,6 +163,7 @@ class Cache:
         keys = list(values)
         names = [name for key in keys for name in (key, _lease(key))]
         lost = run_script(self._client, "cache_set", names, [lease, VALUE_TTL_S, *values.values()])
+        reach(Point.FILLED)
         return [keys[number - 1] for number in lost]
 
     def remove_pending(self, settled_keys: Iterable[tuple[str, str]]) -> None:

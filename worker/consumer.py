@@ -26,6 +26,7 @@ from kafka.structs import OffsetAndMetadata
 from entities.envelope import peek
 from worker.assignment import Commit, Fingerprint, LogRange, Start, made_anew
 from worker.events import Assigned, Event, Fetched, LogStarts, Revoked, Starting
+from worker.fault_points import Point, reach
 from worker.logs import CONSUMER_CONNECTED, SUBSCRIBED, log_event
 from worker.merge import FetchedRecord, Merge, order_timestamp
 from worker.settings import Settings
@@ -348,6 +349,7 @@ class KafkaIntake(threading.Thread):
         for tp, records in fetched.items():
             self._merge.add(tp.partition, [self._fetched_record(record) for record in records])
             self._fetched_to[tp.partition] = records[-1].offset + 1
+            reach(Point.POLLED)
         lag = {}
         for partition in self._fetched_to:
             tp = TopicPartition(self._topic, partition)
@@ -399,10 +401,12 @@ class KafkaIntake(threading.Thread):
             self._to_commit.clear()
         if not offsets:
             return
+        reach(Point.COMMITTING)
         if wait:
             consumer.commit(offsets)
         else:
             consumer.commit_async(offsets, callback=_note_commit)
+        reach(Point.COMMITTED)
 
 
 def _note_commit(offsets: Any, result: Any) -> None:

@@ -15,6 +15,7 @@ import redis
 
 from worker.broker import ServiceBroker
 from worker.events import Event, Lost
+from worker.fault_points import Point, reach
 from worker.settlements import pickups_key
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,9 @@ class Dispatcher(threading.Thread):
         while (job := self._jobs.get()) is not None:
             try:
                 if isinstance(job, Send):
+                    reach(Point.SENDING)
                     self._broker.enqueue(job.message, delay=job.delay_ms)
+                    reach(Point.SENT)
                 else:
                     self._inspect(job.batch_ids)
             except Exception:  # the outermost loop of this thread: a batch not sent is found lost by an inspection

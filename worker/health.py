@@ -21,6 +21,7 @@ from entities import ledger
 from entities.database import transaction
 from worker.events import EpochRaised, Event, LettersFound, Wake
 from worker.failures import FailureKind, classify
+from worker.fault_points import Point, reach
 from worker.logs import DATABASE_HEALTHY, DATABASE_UNHEALTHY, log_event
 from worker.settings import Settings
 
@@ -179,6 +180,7 @@ class DatabaseMonitor(threading.Thread):
         if assignment is None:
             return
         epoch = ledger.raise_epoch(self._settings.kafka_group_id, self._outbox_id)
+        reach(Point.EPOCH_RAISED)
         portion = []
         for letter in ledger.dead_letters(self._settings.topic_db_operations):
             portion.append(letter)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import queue
 import signal
 import sqlite3
@@ -46,6 +47,7 @@ from worker.events import (
     Settled,
     Starting,
 )
+from worker.fault_points import Point, arm, reach
 from worker.health import DatabaseMonitor, PrunableLog
 from worker.intake import Intake
 from worker.logs import PROCESSING_PENDING, WORKER_STATUS, configure_logging, log_event
@@ -147,6 +149,7 @@ class Ingest:
         self._scheduler.epoch = None
         self._monitor.stop()
         self._await_in_flight()
+        reach(Point.STOPPING)
         self._kafka.note_persisted(self._assignment, self._intake.commits())
         self._kafka.stop()
         self._kafka.join(timeout=DRAIN_S)
@@ -180,6 +183,8 @@ class Ingest:
             self._notice_the_desk()
             if self._is_open():
                 self._scheduler.dispatch()
+                if self._scheduler.just_sent:
+                    reach(Point.PLANNED)
                 if reconciling.is_due:
                     self._dispatcher.inspect(self._scheduler.silent_batches(SILENCE_S))
             if marks.is_due and self._intake.partitions:
@@ -215,11 +220,19 @@ class Ingest:
             with self._outbox.transaction():
                 self._outbox.mark_dispatched(self._scheduler.just_sent)
                 positions = self._intake.append(records)
+                if records:
+                    reach(Point.APPENDING)
                 self._record(changes)
+                if changes:
+                    reach(Point.SETTLING)
         except OUTBOX_REFUSES as error:
             # Disk full, or the like: everything stays where it was, nothing is committed to Kafka, and it is tried again.
             self._wait_for_the_outbox(error)
             return
+        if records:
+            reach(Point.APPENDED)
+        if changes:
+            reach(Point.SETTLED)
         self._intake.adopt(positions)
         self._scheduler.just_sent.clear()
         self._scheduler.adopt(changes)
@@ -318,6 +331,7 @@ class Ingest:
 
     def _begin(self, event: Starting) -> None:
         self._insist(lambda: self._intake.begin(event.starts))
+        reach(Point.BEGINNING)
         released = self._insist(self._outbox.release_dispatched)
         if released:
             logger.info("%d operations that were in flight are dispatched again", released)
@@ -352,6 +366,7 @@ class Ingest:
             for letter in event.letters
         ]
         imported = self._insist(lambda: self._outbox.import_dead(letters))
+        reach(Point.IMPORTED)
         if imported:
             logger.info("%d dead letters taken over from the database's ledger", imported)
 
@@ -411,6 +426,7 @@ def main() -> None:
     settings = settings_or_exit()
     configure_logging(settings)
     entities.operations.configure(settings.unknown_attributes)
+    arm(os.environ)
     try:
         hold_alone(settings.outbox_path)
         ingest = Ingest(settings)

@@ -16,6 +16,7 @@ import msgspec
 import redis
 
 from worker.events import Event, Settled
+from worker.fault_points import Point, reach
 from worker.messages import Settlement, decode_settlement, encode_settlement
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class SettlementReader(threading.Thread):
                 logger.info("Redis (broker) connected")
                 self.is_connected = True
             if settlements:
+                reach(Point.DRAINED)
                 self._inbox.put(Settled(settlements))
 
     def _drain(self) -> list[Settlement]:
