@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import fakeredis
 import pytest
 
-from worker import cache_lists
-from worker.cache import PURGE, Again, Cache
+from worker.cache import PURGE, Again, Cache, lists
 from worker.messages import CacheSync
 
 
@@ -26,7 +25,7 @@ def cache(redis: fakeredis.FakeRedis) -> Cache:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Second purges are due as soon as the first are done."""
-    monkeypatch.setattr(cache_lists, "SECOND_PURGE_AFTER_MS", 0)
+    monkeypatch.setattr(lists, "SECOND_PURGE_AFTER_MS", 0)
 
 
 def stale_lists(redis: fakeredis.FakeRedis, entity: str) -> list[str]:
@@ -62,7 +61,7 @@ def test_one_walk_serves_all_entities_that_are_dirty(
     cache: Cache, redis: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walks = []
-    monkeypatch.setattr(cache_lists, "_drop_lists", lambda _, entities: walks.append(entities))
+    monkeypatch.setattr(lists, "_drop_lists", lambda _, entities: walks.append(entities))
     for number, entity in enumerate(["User", "Business", "User", "Rating"]):
         cache.sync(CacheSync((), (entity,)), f"message-{number}")
 
@@ -79,7 +78,7 @@ def test_what_is_dirtied_after_a_purge_has_begun_is_for_the_next_one_and_that_ke
     [again] = cache.sync(CacheSync((), ("User",)), "message-2")
 
     assert again.sync == PURGE
-    assert 0 < again.delay_ms <= cache_lists.SHORTEST_PAUSE_MS
+    assert 0 < again.delay_ms <= lists.SHORTEST_PAUSE_MS
 
 
 def test_lists_are_purged_a_second_time_for_those_filled_from_an_old_read(
@@ -90,7 +89,7 @@ def test_lists_are_purged_a_second_time_for_those_filled_from_an_old_read(
     [again] = cache.sync(PURGE, "purge-1")
 
     assert again.sync == PURGE
-    assert cache_lists.SECOND_PURGE_AFTER_MS - 100 < again.delay_ms <= cache_lists.SECOND_PURGE_AFTER_MS
+    assert lists.SECOND_PURGE_AFTER_MS - 100 < again.delay_ms <= lists.SECOND_PURGE_AFTER_MS
 
 
 @pytest.mark.usefixtures("at_once")
@@ -129,7 +128,7 @@ def test_a_purge_that_died_finds_what_it_had_taken_over(
     names = stale_lists(redis, "User")
     cache.sync(CacheSync((), ("User",)), "message-1")
     with monkeypatch.context() as while_dying:
-        while_dying.setattr(cache_lists, "_drop_lists", lambda *_: 1 / 0)
+        while_dying.setattr(lists, "_drop_lists", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cache.sync(PURGE, "purge-1")
 
@@ -141,9 +140,9 @@ def test_a_purge_that_died_finds_what_it_had_taken_over(
 def test_nothing_of_ours_is_left_when_all_is_done(
     cache: Cache, redis: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_lists, "SECOND_PURGE_AFTER_MS", 0)
+    monkeypatch.setattr(lists, "SECOND_PURGE_AFTER_MS", 0)
     cache.sync(CacheSync((), ("User",)), "message-1")
     cache.sync(PURGE, "purge-1")
     cache.sync(PURGE, "purge-2")
 
-    assert redis.keys("*") == [cache_lists.LAST.encode()]
+    assert redis.keys("*") == [lists.LAST.encode()]

@@ -12,8 +12,8 @@ import peewee
 import pytest
 
 from tests.support.applying import apply, create, create_user, delete, sqlite_database, update
-from worker import cache as cache_module
 from worker.cache import PURGE, Again, Cache
+from worker.cache import rows as cache_module
 from worker.messages import CacheSync
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import redis
+
+from worker.cache.scripts import run_script
 
 #: How long after the purge the lists are purged once more, in ms.
 SECOND_PURGE_AFTER_MS = 2_000
@@ -91,16 +91,4 @@ def _drop_lists(client: redis.Redis, entities: set[str]) -> None:
 
 
 def _run(client: redis.Redis, step: str, keys: list[str], arguments: list[Any]) -> Any:
-    return run_script(client, f"cache_lists_{step}", keys, arguments)
-
-
-def run_script(client: redis.Redis, name: str, keys: list[str], arguments: list[Any]) -> Any:
-    """Run the script in `worker/<name>.lua`: by its hash, which the server knows from the second time on."""
-    script = cast(Any, _script(name))
-    return script(keys=keys, args=arguments, client=client)
-
-
-@cache
-def _script(name: str) -> Any:
-    text = (Path(__file__).parent / f"{name}.lua").read_text()
-    return redis.Redis().register_script(text)
+    return run_script(client, f"lists_{step}", keys, arguments)

@@ -24,8 +24,8 @@ from entities.cache_value import cache_key, cache_value
 from entities.errors import InvalidOperation
 from entities.registry import entity_named
 from entities.statements import rows_for_share
-from worker import cache_lists
-from worker.cache_lists import run_script
+from worker.cache import lists
+from worker.cache.scripts import run_script
 from worker.failures import FailureKind, classify
 from worker.fault_points import Point, reach
 from worker.messages import CacheSync
@@ -109,11 +109,11 @@ class Cache:
         Gives the messages to send then. Raises Redis's and Peewee's errors: run it again later, as it stands.
         """
         if sync == PURGE:
-            delay_ms = cache_lists.purge(self._client, message_id)
+            delay_ms = lists.purge(self._client, message_id)
             return () if delay_ms is None else (Again(PURGE, delay_ms),)
         to_send = []
         if sync.entities:
-            delay_ms = cache_lists.mark_dirty(self._client, sync.entities, message_id)
+            delay_ms = lists.mark_dirty(self._client, sync.entities, message_id)
             if delay_ms is not None:
                 to_send.append(Again(PURGE, delay_ms))
         try:
@@ -162,7 +162,7 @@ class Cache:
         """Set the values of which the lease is this one; the keys that have none any more."""
         keys = list(values)
         names = [name for key in keys for name in (key, _lease(key))]
-        lost = run_script(self._client, "cache_set", names, [lease, VALUE_TTL_S, *values.values()])
+        lost = run_script(self._client, "set", names, [lease, VALUE_TTL_S, *values.values()])
         reach(Point.FILLED)
         return [keys[number - 1] for number in lost]
 
@@ -174,7 +174,7 @@ class Cache:
         """
         for portion in _portions(list(settled_keys)):
             names = [f"{key}:pending" for key, _ in portion]
-            run_script(self._client, "cache_pending", names, [operation_id for _, operation_id in portion])
+            run_script(self._client, "pending", names, [operation_id for _, operation_id in portion])
 
 
 def _read(keys: Sequence[str], with_secrets: bool) -> dict[str, bytes]:
