@@ -22,6 +22,7 @@ from tests.support import machine
 from tests.support.browser import chromium
 from tests.support.kafka_server import KafkaServer
 from tests.support.mariadb_server import MariaDBServer
+from tests.support.pipeline import Pipeline
 from tests.support.redis_server import RedisServer
 from tests.support.service import Service, settings_for
 
@@ -125,6 +126,12 @@ def service(service_settings: dict[str, str], tmp_path: Path) -> Iterator[Servic
     service = Service(tmp_path, service_settings)
     yield service
     service.kill()
+
+
+@pytest.fixture
+def pipeline(service: Service, kafka: KafkaServer, mariadb: MariaDBServer, redis_server: RedisServer) -> Pipeline:
+    """The service, not yet started, with the application's tables in its database."""
+    return Pipeline(service, kafka, mariadb, redis_server)
 
 
 @pytest.fixture
