@@ -40,19 +40,25 @@ class _Found(msgspec.Struct, frozen=True):
 class Letters(Intake):
     """The part of the outbox that deals with dead letters."""
 
-    def import_dead(self, letters: Iterable[ImportedLetter]) -> int:
-        """Take over the dead letters that the ledger knows. A place that is here already is left alone.
+    def import_dead(
+        self,
+        letters: Iterable[ImportedLetter],
+        why: str = "the database's ledger knew this dead letter, this outbox did not",
+        who: str | None = None,
+    ) -> int:
+        """Take over dead letters that the ledger, or an export, knows. A place that is here already is left alone.
 
+        :param why: for the history, and who if an operator does it.
         :returns: how many were new.
         """
         imported = 0
         with self.transaction():
             for letter in letters:
-                imported += self._import(letter)
+                imported += self._import(letter, why, who)
             self._count({State.DEAD: imported})
         return imported
 
-    def _import(self, letter: ImportedLetter) -> bool:
+    def _import(self, letter: ImportedLetter, why: str, who: str | None) -> bool:
         log_id = self._log_id((letter.topic, letter.generation, letter.partition))
         if self._sql(_KNOWN_TEXT, (log_id, letter.offset)).fetchone() is not None:
             return False
@@ -73,6 +79,7 @@ class Letters(Intake):
             reason=clean_text(letter.reason),
             appended_at=self.now_ms(),
             changed_at=letter.settled_at,
+            came_as=letter.came_as,
         ).execute(self.database)
         HistoryRow.insert(
             entry_id=seq,
@@ -82,7 +89,8 @@ class Letters(Intake):
             incarnation=letter.incarnation,
             attempts=letter.attempts,
             kind=IMPORTED,
-            why="the database's ledger knew this dead letter, this outbox did not",
+            why=clean_text(why),
+            who=clean_text(who) if who is not None else None,
         ).execute(self.database)
         return True
 

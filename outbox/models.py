@@ -92,6 +92,7 @@ class EntryColumns(Model):
     reason = TextField(null=True)
     appended_at = IntegerField()
     changed_at = IntegerField()
+    came_as = BlobField(null=True)  # tells what it asked for when it came, once an operator has changed that
 
 
 class StoredEntry(EntryColumns):
@@ -134,6 +135,47 @@ class HistoryRow(Model):
         table_name = "history"
 
 
+class EditRow(Model):
+    """What stood in an entry before an operator changed its payload: the first of an entry is the original."""
+
+    id = AutoField()
+    entry_id = IntegerField(index=True)
+    at = IntegerField()
+    who = TextField()
+    why = TextField()
+    raw_before = BlobField()
+
+    class Meta:
+        table_name = "edits"
+
+
+class DeskActionRow(Model):
+    """The audit: one line for each command that changed something, kept when the entries are long gone."""
+
+    id = AutoField()
+    at = IntegerField()
+    who = TextField()
+    action = TextField()
+    why = TextField()
+    chosen = TextField()
+    changed = IntegerField()
+    refused = IntegerField()
+
+    class Meta:
+        table_name = "desk_actions"
+
+
+class Note(Model):
+    """A small fact that one program leaves for another, the newest only: what ingest alone knows, how far was pruned."""
+
+    name = TextField(primary_key=True)
+    at = IntegerField()
+    text = TextField()
+
+    class Meta:
+        table_name = "notes"
+
+
 class StateCount(Model):
     """How many entries are in a state: counting 10 million rows takes seconds, so each transaction keeps these."""
 
@@ -151,6 +193,8 @@ COUNTERS: str = StateCount._meta.table_name
 ENTRIES: str = StoredEntry._meta.table_name
 ARCHIVED_ENTRIES: str = ArchivedEntry._meta.table_name
 HISTORY: str = HistoryRow._meta.table_name
+EDITS: str = EditRow._meta.table_name
+NOTES: str = Note._meta.table_name
 
 
 def is_entry(entry_id: int) -> Any:
@@ -192,4 +236,7 @@ TABLES: tuple[type[Model], ...] = (
     ArchivedEntry,
     HistoryRow,
     StateCount,
+    EditRow,
+    DeskActionRow,
+    Note,
 )

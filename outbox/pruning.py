@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from outbox.file import OutboxFile
 from outbox.models import (
     ARCHIVED_ENTRIES,
+    EDITS,
     ENTRIES,
     HISTORY,
     IS_APPLIED,
     OWED_TO_KAFKA,
 )
+from outbox.notes import Notes
 from outbox.states import State
 
 #: Entries removed in one transaction.
@@ -38,7 +39,11 @@ _EXPIRED_ARCHIVED_TEXT = f"""
     SELECT seq, coalesce(first_seq, seq) FROM {ARCHIVED_ENTRIES} WHERE archived_at < ? ORDER BY archived_at LIMIT ?"""
 
 
-class Pruning(OutboxFile):
+#: The note with the highest seq that was pruned: what was applied up to there may be gone.
+PRUNED_TO = "pruned_to"
+
+
+class Pruning(Notes):
     """The part of the outbox that keeps its file from growing for ever."""
 
     def prune(self, before_ms: int, limit: int) -> int:
@@ -71,8 +76,18 @@ class Pruning(OutboxFile):
         expired = self._sql(expired_text, (before_ms, limit)).fetchall()
         seqs, entry_ids = ([row[column] for row in expired] for column in (0, 1))
         self._sql(f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))", (json.dumps(seqs),))
-        self._sql(f"DELETE FROM {HISTORY} WHERE entry_id IN (SELECT value FROM json_each(?))", (json.dumps(entry_ids),))
+        for beside in (HISTORY, EDITS):
+            self._sql(
+                f"DELETE FROM {beside} WHERE entry_id IN (SELECT value FROM json_each(?))", (json.dumps(entry_ids),)
+            )
+        if seqs and table == ENTRIES:
+            self.leave_note(PRUNED_TO, str(max(self.pruned_to(), *seqs)))
         return len(expired)
+
+    def pruned_to(self) -> int:
+        """The highest seq that was ever pruned; 0: none was. Of what was applied up to there some is gone."""
+        note = self.note(PRUNED_TO)
+        return int(note.text) if note is not None else 0
 
     def _give_space_back(self) -> None:
         free_pages: int = self._sql("PRAGMA freelist_count").fetchone()[0]

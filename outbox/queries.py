@@ -33,14 +33,21 @@ SCANNED_A_STATEMENT = 20_000
 _SELECTED = (
     "seq, coalesce(first_seq, seq), log_id, offset, kafka_timestamp, order_timestamp, value_hash, operation_id, "
     "entity, type, raw, state, incarnation, attempts, waits_wider, goes_alone, deaths, next_attempt_at, error_kind, "
-    "reason, appended_at, changed_at"
+    "reason, appended_at, changed_at, came_as"
 )
+_WITHOUT_PAYLOAD = _SELECTED.replace(" raw,", " x'' AS raw,")
 _OF_STATE = f"SELECT {_SELECTED} FROM {ENTRIES} WHERE state = {{:d}} AND {NOT_APPLIED} AND seq > ?"
 
 #: One index, a stretch of it for each state: SQLite merges them by seq as it reads, and stops where we stop.
 _WINDOW_TEXT = f"{' UNION ALL '.join(_OF_STATE.format(state) for state in UNSETTLED)} ORDER BY seq LIMIT ?"
 
 _MARK_TEXT = f"SELECT min(offset) FROM {ENTRIES} WHERE log_id = ? AND {OWED_TO_KAFKA}"
+
+#: What each field of a filter asks for.
+_CONDITIONS = {name: f"{name} = ?" for name in EntryFilter.__struct_fields__} | {
+    "changed_from": "changed_at >= ?",
+    "changed_before": "changed_at < ?",
+}
 
 _Logs = Mapping[int, tuple[str, int, int]]
 
@@ -95,10 +102,15 @@ class Queries(Intake):
         rows = self._sql(f"SELECT {_SELECTED} FROM {ENTRIES} WHERE seq = ?", (seq,)).fetchall()
         return _entry(rows[0], self._logs()) if rows else None
 
-    def entries(self, wanted: EntryFilter, after_seq: int = 0, limit: int = 100) -> list[Entry]:
-        """A page of the entries that match, in order; the next one begins after the last one's ``seq``."""
+    def entries(
+        self, wanted: EntryFilter, after_seq: int = 0, limit: int = 100, *, with_payload: bool = True
+    ) -> list[Entry]:
+        """A page of the entries that match, in order; the next one begins after the last one's ``seq``.
+
+        :param with_payload: False leaves ``raw`` empty: a payload may be a megabyte, and most lists show none.
+        """
         logs = self._logs()
-        rows = islice(self._matching(_SELECTED, wanted, after_seq, limit), limit)
+        rows = islice(self._matching(_SELECTED if with_payload else _WITHOUT_PAYLOAD, wanted, after_seq, limit), limit)
         return [_entry(row, logs) for row in rows]
 
     def dead_letters(self, after_seq: int = 0, limit: int = 100) -> list[Entry]:
@@ -134,8 +146,10 @@ class Queries(Intake):
 
     def _matching(self, columns: str, wanted: EntryFilter, after_seq: int, limit: int) -> Iterator[tuple[Any, ...]]:
         """The rows that match, at most ``limit`` of each stretch of seqs that one statement looks at."""
-        conditions = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not None}
-        where = [f"{name} = ?" for name in conditions]
+        given = [
+            (_CONDITIONS[name], value) for name, value in msgspec.structs.asdict(wanted).items() if value is not None
+        ]
+        where = [condition for condition, _ in given]
         if wanted.state not in (None, State.APPLIED):
             where.append(NOT_APPLIED)
         text = f"SELECT {columns} FROM {ENTRIES} WHERE {' AND '.join([*where, 'seq > ? AND seq <= ?'])}"
@@ -143,7 +157,7 @@ class Queries(Intake):
         if first is None:
             return
         for start in range(max(after_seq, first - 1), last, SCANNED_A_STATEMENT):
-            stretch = (*conditions.values(), start, start + SCANNED_A_STATEMENT, limit)
+            stretch = (*(value for _, value in given), start, start + SCANNED_A_STATEMENT, limit)
             yield from self._sql(f"{text} ORDER BY seq LIMIT ?", stretch).fetchall()
 
     def _logs(self) -> _Logs:

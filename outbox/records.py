@@ -49,7 +49,11 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An operation in the outbox, whole. ``deaths`` counts the workers that died with its batch."""
+    """An operation in the outbox, whole. ``deaths`` counts the workers that died with its batch.
+
+    ``came_as`` is None while ``raw`` is what came from Kafka. Once an operator has changed it, it tells what the
+    operation asked for when it came, in the words of whoever compares operations (a digest; the outbox only keeps it).
+    """
 
     seq: int
     entry_id: int
@@ -75,6 +79,7 @@ class Entry(msgspec.Struct, frozen=True):
     reason: str | None
     appended_at: int
     changed_at: int
+    came_as: bytes | None = None
 
     def __repr__(self) -> str:
         return (
@@ -123,7 +128,7 @@ class HandedBack(msgspec.Struct, frozen=True):
 
 
 class ImportedLetter(msgspec.Struct, frozen=True):
-    """A dead letter as the database's ledger holds it, for an outbox that does not know it."""
+    """A dead letter as the database's ledger or an export holds it, for an outbox that does not know it."""
 
     topic: str
     generation: int
@@ -138,6 +143,7 @@ class ImportedLetter(msgspec.Struct, frozen=True):
     error_kind: str
     reason: str
     settled_at: int
+    came_as: bytes | None = None
 
     def __repr__(self) -> str:
         return f"ImportedLetter({self.topic}-{self.partition}-{self.offset} g{self.generation}, {len(self.raw)} bytes)"
@@ -193,10 +199,39 @@ class DeskResult(msgspec.Struct, frozen=True):
 
 
 class EntryFilter(msgspec.Struct, frozen=True):
-    """Which entries to list: all that match every condition given."""
+    """Which entries to list: all that match every condition given.
+
+    ``changed_from`` and ``changed_before`` bound the time of the last change (of a dead letter: when it died), in ms.
+    """
 
     state: State | None = None
     entity: str | None = None
     type: str | None = None
     operation_id: str | None = None
     error_kind: str | None = None
+    changed_from: int | None = None
+    changed_before: int | None = None
+
+
+class PayloadEdit(msgspec.Struct, frozen=True):
+    """An operator changed an entry's payload; ``raw_before`` is what stood there until then."""
+
+    at: int
+    who: str
+    why: str
+    raw_before: bytes
+
+    def __repr__(self) -> str:
+        return f"PayloadEdit(at {self.at} by {self.who}, {len(self.raw_before)} bytes before)"
+
+
+class DeskAction(msgspec.Struct, frozen=True):
+    """A line of the audit: who did what to which letters and why; how many it changed and how many it could not."""
+
+    at: int
+    who: str
+    action: str
+    why: str
+    chosen: str
+    changed: int
+    refused: int

@@ -13,7 +13,7 @@ from uuid import uuid4
 from peewee import SchemaManager, SqliteDatabase
 
 from outbox.errors import NotAnOutbox, OutboxVersionMismatch
-from outbox.models import TABLES, Identity, StateCount
+from outbox.models import ARCHIVED_ENTRIES, ENTRIES, TABLES, DeskActionRow, EditRow, Identity, Note, StateCount
 from outbox.states import State
 
 #: Marks the file as an outbox ("outb"), so that nothing else is taken for one.
@@ -21,14 +21,23 @@ APPLICATION_ID = 0x6F757462
 
 Migration = Callable[[SqliteDatabase], None]
 
-#: Step n (counted from 0) takes a file of version n + 1 to version n + 2. Append; never change one that was released.
-MIGRATIONS: Sequence[Migration] = ()
-
 
 def run_sql(database: SqliteDatabase, text: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
     """Run SQL that is kept as text, past Peewee's query builder."""
     cursor: sqlite3.Cursor = database.execute_sql(text, parameters)  # type: ignore[no-untyped-call]
     return cursor
+
+
+def _add_the_desks_tables(database: SqliteDatabase) -> None:
+    """Version 2: payloads that an operator changed, the audit, and notes between programs."""
+    for table in (EditRow, DeskActionRow, Note):
+        SchemaManager(table, database).create_all(safe=False)
+    for name in (ENTRIES, ARCHIVED_ENTRIES):
+        run_sql(database, f"ALTER TABLE {name} ADD COLUMN came_as BLOB")
+
+
+#: Step n (counted from 0) takes a file of version n + 1 to version n + 2. Append; never change one that was released.
+MIGRATIONS: Sequence[Migration] = (_add_the_desks_tables,)
 
 
 def newest_version() -> int:

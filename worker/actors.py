@@ -209,6 +209,7 @@ def _verdict_on(message: dict[str, Any]) -> Verdicts:
         error_kind,
         reason,
         attempts,
+        operation.came_as,
     )
     return Verdicts(batch.batch_id, batch.outbox_id, batch.consumer_group, batch.epoch, (verdict,))
 

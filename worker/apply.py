@@ -79,7 +79,9 @@ def apply_batch(batch: Batch, *, is_alone: bool = False) -> BatchResult:
     if len(works) > 1:
         return _result_of(_all_ended(works, Outcome.FAILED, failure))
     (one,) = batch.operations
-    verdict = Verdict(one.origin, one.operation_id, one.incarnation, one.raw, failure.kind.value, failure.reason, 1)
+    verdict = Verdict(
+        one.origin, one.operation_id, one.incarnation, one.raw, failure.kind.value, failure.reason, 1, one.came_as
+    )
     return bury_verdicts(Verdicts(batch.batch_id, batch.outbox_id, batch.consumer_group, batch.epoch, (verdict,)))
 
 
@@ -101,6 +103,14 @@ def bury_verdicts(verdicts: Verdicts) -> BatchResult:
 def _apply(batch: Batch, works: Sequence[Work], is_alone: bool) -> None:
     _stop_if_fenced(batch)
     reach(Point.FENCE_PASSED)
+    apply_works(works, is_alone)
+
+
+def apply_works(works: Sequence[Work], is_alone: bool) -> None:
+    """What a transaction does with operations, once it is known that it may: rows, and lines in the ledger.
+
+    For `apply_batch` and for who only wants to see what would become of them (`worker.rehearsal`), and rolls it back.
+    """
     desk = LedgerDesk(works)
     desk.answer_settled()
     runner = RowRunner(is_alone, desk.look_again)

@@ -57,6 +57,7 @@ from worker.scheduler import Changes, Scheduler
 from worker.settings import Settings, describe_settings, settings_or_exit
 from worker.settlements import SettlementReader
 from worker.status import status_fields, tell_turn
+from worker.work import content_of
 
 logger = logging.getLogger(__name__)
 
@@ -362,6 +363,8 @@ class Ingest:
                 letter.error_kind,
                 letter.reason,
                 int(time.time() * 1000),
+                # an operator had changed it when it died, or its payload did not fit: its identity is the original's
+                letter.content if letter.content != content_of(letter.payload or b"") else None,
             )
             for letter in event.letters
         ]

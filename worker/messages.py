@@ -46,13 +46,15 @@ class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class DispatchedOperation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An operation on its way to the database: Kafka's value as it came, and what fences it.
 
-    `incarnation` is 0 for the first run and one more with each replay of a dead letter.
+    `incarnation` is 0 for the first run and one more with each replay of a dead letter. `came_as` is empty while `raw` is what
+    came; where an operator has changed it, the content digest of what came: by that the ledger knows the operation again.
     """
 
     origin: Origin
     operation_id: str
     incarnation: int
     raw: bytes
+    came_as: bytes = b""
 
     def __repr__(self) -> str:
         return f"<{self.operation_id!r}#{self.incarnation}, {self.origin.own_id}, {len(self.raw)} bytes>"
@@ -75,7 +77,10 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An operation that is to become a dead letter, and why. `reason` is redacted and names the field."""
+    """An operation that is to become a dead letter, and why. `reason` is redacted and names the field.
+
+    The others are as in `DispatchedOperation`.
+    """
 
     origin: Origin
     operation_id: str
@@ -84,6 +89,7 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
     error_kind: str
     reason: str
     attempts: int
+    came_as: bytes = b""
 
     def __repr__(self) -> str:
         return f"<{self.operation_id!r}#{self.incarnation}, {self.origin.own_id}, {self.error_kind}>"

@@ -62,6 +62,7 @@ class Task:
             self.verdict.error_kind,
             self.verdict.reason,
             self.attempts,
+            operation.came_as,
         )
 
 
@@ -72,6 +73,7 @@ def task_of(entry: Entry) -> tuple[Task, Writeset]:
         entry.operation_id,
         entry.incarnation,
         entry.raw,
+        entry.came_as or b"",
     )
     task = Task(
         entry.seq,

@@ -28,7 +28,8 @@ class Work:
 
     Parameters:
       operation: As it was dispatched; a verdict has the same fields.
-      content: Tells whether another operation with this id asks for the same.
+      content: Tells whether another operation with this id asks for the same: of what it came as, also after an operator
+        has changed it. So its line is its own, and the original, read again from Kafka, finds it.
       invalid_reason: Why it can never be applied; it has no actions then.
       claimed_keys: The cache keys that the message itself names, for the `:pending` keys beside them.
 
@@ -135,13 +136,25 @@ def read(operation: DispatchedOperation | Verdict) -> Work:
         operation,
         _storable(envelope.entity),
         _storable(envelope.type),
-        content_digest(envelope),
+        operation.came_as or content_digest(envelope),
         actions,
         keys,
         _claimed_by_actions(actions) if actions else _claimed_by(envelope),
         operation_id,
         invalid_reason,
     )
+
+
+def content_of(raw: bytes) -> bytes:
+    """What tells whether two messages ask for the same: their content, or their bytes where there is none to be read."""
+    try:
+        return content_digest(decode(raw))
+    except InvalidOperation:
+        return _raw_digest(raw)
+
+
+def _raw_digest(raw: bytes) -> bytes:
+    return hashlib.blake2b(raw, digest_size=16).digest()
 
 
 def _storable(name: str) -> str:
@@ -155,7 +168,7 @@ def _undecodable(operation: DispatchedOperation | Verdict, error: InvalidOperati
         operation,
         seen.entity or "",
         seen.type or "",
-        hashlib.blake2b(operation.raw, digest_size=16).digest(),
+        operation.came_as or _raw_digest(operation.raw),
         (),
         invalid_writeset(operation.operation_id),
         (),

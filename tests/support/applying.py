@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import peewee
 
 from entities import base, database, ledger
@@ -80,7 +81,7 @@ def delete(entity: str, row_id: int) -> DispatchedOperation:
 def again(operation: DispatchedOperation, *, incarnation: int | None = None) -> DispatchedOperation:
     """The operation delivered once more, or replayed with a higher incarnation."""
     number = operation.incarnation if incarnation is None else incarnation
-    return DispatchedOperation(operation.origin, operation.operation_id, number, operation.raw)
+    return msgspec.structs.replace(operation, incarnation=number)
 
 
 def a_batch(*operations: DispatchedOperation, epoch: int = 1) -> Batch:

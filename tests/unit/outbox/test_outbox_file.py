@@ -14,7 +14,7 @@ from peewee import SqliteDatabase
 from outbox import NotAnOutbox, Outbox, OutboxFileMissing, OutboxVersionMismatch, UnusableOutbox, schema
 from outbox.models import TABLES
 from outbox.schema import run_sql
-from tests.unit.outbox.builders import Clock, a_record, appended, sql
+from tests.unit.outbox.builders import Clock, a_dead_letter, a_record, appended, sql
 
 
 def test_a_new_file_is_made_for_its_owner_alone(path: Path) -> None:
@@ -120,10 +120,10 @@ def test_an_older_file_is_migrated_step_by_step_with_what_it_holds(path: Path, m
     with Outbox.open(path) as outbox:
         appended(outbox, a_record(0))
 
-    monkeypatch.setattr(schema, "MIGRATIONS", [add_a_column, paint_it])
+    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, add_a_column, paint_it])
     with Outbox.open(path) as outbox:
         assert sql(outbox, "SELECT colour FROM entries").fetchall() == [("green",)]
-        assert schema.version_of(outbox.database) == 3
+        assert schema.version_of(outbox.database) == schema.newest_version()
     with Outbox.open(path) as outbox:  # and not a second time
         assert outbox.counts().pending == 1
 
@@ -141,7 +141,7 @@ def test_a_step_that_was_made_is_not_made_again(path: Path, monkeypatch: pytest.
 def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Outbox.open(path).close()
 
-    monkeypatch.setattr(schema, "MIGRATIONS", [add_a_column, fail])
+    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, add_a_column, fail])
     with pytest.raises(ZeroDivisionError):
         Outbox.open(path)
 
@@ -153,9 +153,26 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
 def test_the_desk_does_not_migrate(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Outbox.open(path).close()
 
-    monkeypatch.setattr(schema, "MIGRATIONS", [add_a_column])
-    with pytest.raises(OutboxVersionMismatch, match=r"version 1, this program 2: start ingest once"):
+    newest = schema.newest_version()
+    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, add_a_column])
+    with pytest.raises(OutboxVersionMismatch, match=rf"version {newest}, this program {newest + 1}: start ingest once"):
         Outbox.attach(path)
+
+
+def test_a_file_from_before_the_desk_could_edit_is_brought_up_to_date(path: Path) -> None:
+    with Outbox.open(path) as outbox:
+        letter = a_dead_letter(outbox)
+        for text in (
+            *("DROP TABLE edits", "DROP TABLE desk_actions", "DROP TABLE notes", "PRAGMA user_version = 1"),
+            *("ALTER TABLE entries DROP COLUMN came_as", "ALTER TABLE archived_entries DROP COLUMN came_as"),
+        ):
+            sql(outbox, text)
+
+    with Outbox.open(path) as outbox:
+        outbox.leave_note("ingest", "{}")
+        changes = {"came_as": b"digest", "entity": "User", "type": "UPDATE", "who": "ana", "why": "mended"}
+        assert outbox.edit(letter, b'{"a": 1}', expected=b"{}", **changes)
+        assert [verdict for verdict in outbox.verify() if not verdict.is_sound] == []
 
 
 def test_every_table_has_a_model_and_every_model_a_table(path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from entities import ledger
 from tests.support.applying import (
     GROUP,
     TOPIC,
+    a_raw_operation,
     a_user,
     again,
     an_operation,
@@ -25,7 +29,8 @@ from tests.support.applying import (
     verdicts_on,
 )
 from worker.apply import Fenced, bury_verdicts
-from worker.messages import Outcome
+from worker.messages import DispatchedOperation, Outcome
+from worker.work import content_of
 
 APPLIED, DEAD, WAITS, HANDED_BACK = Outcome.APPLIED, Outcome.DEAD, Outcome.WAITS, Outcome.HANDED_BACK
 
@@ -206,3 +211,88 @@ def test_pruning_takes_applied_lines_below_the_logs_start_only() -> None:
         young.operation_id,
         dead.operation_id,
     }
+
+
+def edited(operation: DispatchedOperation, **data: Any) -> DispatchedOperation:
+    """The operation replayed after an operator has changed attributes of it."""
+    message = json.loads(operation.raw)
+    message["data"] |= data
+    raw = json.dumps(message).encode()
+    return msgspec.structs.replace(
+        operation,
+        raw=raw,
+        incarnation=operation.incarnation + 1,
+        came_as=operation.came_as or content_of(operation.raw),
+    )
+
+
+def test_a_dead_letter_that_an_operator_has_changed_is_applied_as_the_next_incarnation() -> None:
+    operation = create_user(1, email="nobody")
+    assert outcomes(apply(operation)) == [DEAD]
+
+    result = apply(edited(operation, email="ana@example.co"))
+
+    assert outcomes(result) == [APPLIED], reasons(result)
+    assert rows("SELECT email FROM usuarios") == [("ana@example.co",)]
+    line = ledger.settled([operation.operation_id])[operation.operation_id]
+    assert (line.outcome, line.incarnation, line.content) == ("applied", 1, content_of(operation.raw))
+
+
+def test_neither_a_copy_of_a_changed_letter_nor_its_original_is_applied_after_it() -> None:
+    operation = create_user(1, email="nobody")
+    apply(operation)
+    changed = edited(operation, email="ana@example.co")
+    apply(changed)
+
+    again_changed, again_original = apply(again(changed)), apply(again(operation))
+
+    assert outcomes(again_changed) == outcomes(again_original) == [APPLIED]
+    assert users() == 1
+
+
+def test_a_changed_letter_that_dies_again_keeps_what_it_was_changed_to_and_can_be_changed_again() -> None:
+    operation = create_user(1, email="nobody")
+    apply(operation)
+    changed = edited(operation, email="nobody either")
+    assert outcomes(apply(changed)) == [DEAD]
+
+    (letter,) = ledger.dead_letters(TOPIC)
+    result = apply(edited(changed, email="ana@example.co"))
+
+    assert (letter.payload, letter.content, letter.incarnation) == (changed.raw, content_of(operation.raw), 1)
+    assert outcomes(result) == [APPLIED], reasons(result)
+
+
+def test_changed_bytes_that_were_no_message_are_still_the_same_operation() -> None:
+    operation = a_raw_operation(b'{"type": "CREATE", ', id="db-operations-buffer-1-7")
+    apply(operation)
+    raw = create_user(1).raw
+    replayed = msgspec.structs.replace(operation, raw=raw, incarnation=1, came_as=content_of(operation.raw))
+
+    assert outcomes(apply(replayed)) == [APPLIED]
+
+
+def test_another_operation_under_the_same_id_stays_a_dead_letter_even_if_it_was_changed() -> None:
+    first = create_user(1, email="nobody")
+    apply(first)
+    other = an_operation("CREATE", "User", a_user(2), id=first.operation_id)
+    assert outcomes(apply(other)) == [DEAD]
+
+    result = apply(edited(other, lastName="Rojas"))
+
+    assert outcomes(result) == [DEAD]
+    assert "already used by another operation" in reasons(result)[0]
+
+
+def test_a_verdict_on_a_changed_letter_turns_its_own_line() -> None:
+    operation = create_user(1, email="nobody")
+    apply(operation)
+    changed = edited(operation, email="still nobody")
+    verdicts = verdicts_on(changed, reason="it failed again")
+    (verdict,) = verdicts.verdicts
+    verdict = msgspec.structs.replace(verdict, came_as=changed.came_as)
+
+    result = bury_verdicts(msgspec.structs.replace(verdicts, verdicts=(verdict,)))
+
+    line = ledger.settled([operation.operation_id])[operation.operation_id]
+    assert (outcomes(result), line.incarnation, line.reason) == ([DEAD], 1, "it failed again")
