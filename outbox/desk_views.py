@@ -28,9 +28,16 @@ MEANINGS = {
     State.APPLIED: "in the database",
     State.DEAD: "given up: replay or discard it",
     State.DISCARDED: "put aside by an operator",
+    State.HELD: "waits behind a dead letter on its row",
 }
 
-_STYLES = {State.DEAD: "bold red", State.DISPATCHED: "cyan", State.PENDING: "yellow", State.APPLIED: "green"}
+_STYLES = {
+    State.DEAD: "bold red",
+    State.DISPATCHED: "cyan",
+    State.PENDING: "yellow",
+    State.APPLIED: "green",
+    State.HELD: "magenta",
+}
 
 
 def printable(text: str) -> str:

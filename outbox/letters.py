@@ -1,7 +1,8 @@
 """Dead letters: bringing them in from the database's ledger, and what an operator does with them.
 
 A replay puts the letter at the tail of the order under a new seq, as the next incarnation of its operation; its
-``entry_id`` and its history stay. Everything here is conditional on the letter being dead at that moment.
+``entry_id`` and its history stay. A letter that holds others keeps its place, since they are to come after it: its
+incarnation alone then tells late outcomes apart. Everything here is conditional on the letter being dead at that moment.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from peewee import SQL, fn
 
 from outbox.file import clean_text
 from outbox.intake import Intake
-from outbox.models import ENTRIES, WAS_REPLAYED, HistoryRow, StoredEntry, is_entry
+from outbox.models import ENTRIES, IS_HELD, WAS_REPLAYED, HistoryRow, StoredEntry, is_entry
 from outbox.records import NO_TIMESTAMP, DeskResult, ImportedLetter
 from outbox.states import State
 
@@ -24,6 +25,7 @@ LETTERS_A_TRANSACTION = 100
 IMPORTED = "imported"
 
 _KNOWN_TEXT = f"SELECT 1 FROM {ENTRIES} WHERE log_id = ? AND offset = ?"
+_HOLDS_TEXT = f"SELECT 1 FROM {ENTRIES} WHERE {IS_HELD} AND held_by = ? LIMIT 1"
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -95,7 +97,8 @@ class Letters(Intake):
         return True
 
     def replay(self, entry_ids: Sequence[int], who: str, why: str) -> list[DeskResult]:
-        """Dead → pending, at the tail of the order in the order of these ids, as a new incarnation with no attempts.
+        """Dead → pending, as a new incarnation with no attempts: at the tail of the order, in the order of these ids; one that
+        holds others, where it stood.
 
         :param who: the operator, for the history.
         :returns: for each id what became of it; one that is not dead is left alone.
@@ -131,11 +134,13 @@ class Letters(Intake):
         return None
 
     def _replay(self, letter: _Found, who: str, why: str) -> DeskResult:
-        seq, incarnation = self._next_seq(), 1 + self._highest_incarnation(letter)
+        incarnation = 1 + self._highest_incarnation(letter)
+        place: dict[str, int] = {}
+        if not self._holds_others(letter):
+            place = {"seq": self._next_seq(), "first_seq": letter.entry_id}
         self._update_letter(
             letter,
-            seq=seq,
-            first_seq=letter.entry_id,
+            **place,
             state=State.PENDING,
             incarnation=incarnation,
             attempts=0,
@@ -147,7 +152,7 @@ class Letters(Intake):
             reason=None,
         )
         self._remember(letter, State.PENDING, incarnation, who, why)
-        return DeskResult(letter.entry_id, True, State.PENDING, seq, incarnation)
+        return DeskResult(letter.entry_id, True, State.PENDING, place.get("seq", letter.seq), incarnation)
 
     def _discard(self, letter: _Found, who: str, why: str) -> DeskResult:
         self._update_letter(letter, state=State.DISCARDED)
@@ -159,6 +164,9 @@ class Letters(Intake):
             StoredEntry.seq == letter.seq, StoredEntry.state == State.DEAD
         ).execute(self.database)
         self._count({State.DEAD: -1, state: 1})
+
+    def _holds_others(self, letter: _Found) -> bool:
+        return self._sql(_HOLDS_TEXT, (letter.seq,)).fetchone() is not None
 
     def _next_seq(self) -> int:
         """Take the next seq. SQLite counts only what is inserted, so its own count is moved on by hand."""

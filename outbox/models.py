@@ -22,7 +22,7 @@ from peewee import (
     TextField,
 )
 
-from outbox.states import State
+from outbox.states import UNSETTLED, State
 
 ZERO: list[Node] = [SQL("DEFAULT 0")]
 
@@ -90,6 +90,7 @@ class EntryColumns(Model):
     next_attempt_at = IntegerField(null=True)
     error_kind = TextField(null=True)
     reason = TextField(null=True)
+    held_by = IntegerField(null=True)  # the seq of the dead letter that a held entry waits behind
     appended_at = IntegerField()
     changed_at = IntegerField()
     came_as = BlobField(null=True)  # tells what it asked for when it came, once an operator has changed that
@@ -211,8 +212,9 @@ def column_names(table: type[Model]) -> tuple[str, ...]:
 #: SQLite uses a partial index only where the query repeats its condition word for word, with the numbers written out:
 #: so the conditions stand here once, and queries are built with them.
 NOT_APPLIED = f"state <> {State.APPLIED:d}"
-OWED_TO_KAFKA = f"state < {State.APPLIED:d} AND incarnation = 0"
+OWED_TO_KAFKA = f"state IN ({', '.join(f'{state:d}' for state in UNSETTLED)}) AND incarnation = 0"
 IS_APPLIED = f"state = {State.APPLIED:d}"
+IS_HELD = f"state = {State.HELD:d}"
 WAS_REPLAYED = "incarnation > 0"
 WAS_MOVED = "first_seq IS NOT NULL"
 
@@ -222,6 +224,8 @@ StoredEntry.add_index(StoredEntry.log, StoredEntry.offset, unique=True, name="en
 StoredEntry.add_index(StoredEntry.state, name="entries_by_state", where=SQL(NOT_APPLIED))
 # The low-water mark of a partition. A replayed letter does not hold the mark: the database's ledger has it.
 StoredEntry.add_index(StoredEntry.log, StoredEntry.offset, name="entries_owed", where=SQL(OWED_TO_KAFKA))
+# What a letter holds: to let it go, and to tell whether a replay must keep the letter's place.
+StoredEntry.add_index(StoredEntry.held_by, name="entries_held", where=SQL(IS_HELD))
 # The pruner: applied longest ago first.
 StoredEntry.add_index(StoredEntry.changed_at, name="entries_applied", where=SQL(IS_APPLIED))
 # Few rows each: the highest incarnation of an operation, and an entry by its id after a replay.

@@ -25,7 +25,7 @@ from outbox.models import (
     is_entry,
 )
 from outbox.records import Counts, Entry, EntryFilter, HistoryLine
-from outbox.states import UNSETTLED, State
+from outbox.states import PLANNABLE, State
 
 #: How many seqs one statement of a list looks at, at most.
 SCANNED_A_STATEMENT = 20_000
@@ -33,13 +33,13 @@ SCANNED_A_STATEMENT = 20_000
 _SELECTED = (
     "seq, coalesce(first_seq, seq), log_id, offset, kafka_timestamp, order_timestamp, value_hash, operation_id, "
     "entity, type, raw, state, incarnation, attempts, waits_wider, goes_alone, deaths, next_attempt_at, error_kind, "
-    "reason, appended_at, changed_at, came_as"
+    "reason, appended_at, changed_at, came_as, held_by"
 )
 _WITHOUT_PAYLOAD = _SELECTED.replace(" raw,", " x'' AS raw,")
 _OF_STATE = f"SELECT {_SELECTED} FROM {ENTRIES} WHERE state = {{:d}} AND {NOT_APPLIED} AND seq > ?"
 
 #: One index, a stretch of it for each state: SQLite merges them by seq as it reads, and stops where we stop.
-_WINDOW_TEXT = f"{' UNION ALL '.join(_OF_STATE.format(state) for state in UNSETTLED)} ORDER BY seq LIMIT ?"
+_WINDOW_TEXT = f"{' UNION ALL '.join(_OF_STATE.format(state) for state in PLANNABLE)} ORDER BY seq LIMIT ?"
 
 _MARK_TEXT = f"SELECT min(offset) FROM {ENTRIES} WHERE log_id = ? AND {OWED_TO_KAFKA}"
 
@@ -93,7 +93,7 @@ class Queries(Intake):
         return Counts(**{State(state).label: entries for state, entries in rows})
 
     def pending_total(self) -> int:
-        """How many entries are not settled: pending or dispatched. Cheap."""
+        """How many entries are not settled: pending, dispatched or held. Cheap."""
         return self.counts().unsettled
 
     def entry(self, entry_id: int) -> Entry | None:

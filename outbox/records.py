@@ -53,6 +53,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     ``came_as`` is None while ``raw`` is what came from Kafka. Once an operator has changed it, it tells what the
     operation asked for when it came, in the words of whoever compares operations (a digest; the outbox only keeps it).
+    ``held_by`` is the seq of the dead letter that a held one waits behind.
     """
 
     seq: int
@@ -80,6 +81,7 @@ class Entry(msgspec.Struct, frozen=True):
     appended_at: int
     changed_at: int
     came_as: bytes | None = None
+    held_by: int | None = None
 
     def __repr__(self) -> str:
         return (
@@ -157,10 +159,11 @@ class Counts(msgspec.Struct, frozen=True):
     applied: int
     dead: int
     discarded: int
+    held: int = 0
 
     @property
     def unsettled(self) -> int:
-        return self.pending + self.dispatched
+        return self.pending + self.dispatched + self.held
 
     @property
     def total(self) -> int:

@@ -36,8 +36,21 @@ def _add_the_desks_tables(database: SqliteDatabase) -> None:
         run_sql(database, f"ALTER TABLE {name} ADD COLUMN came_as BLOB")
 
 
+def _add_held(database: SqliteDatabase) -> None:
+    """Version 3: entries held behind a dead letter, state 5, which Kafka is still owed."""
+    for text in (
+        "ALTER TABLE entries ADD COLUMN held_by INTEGER",
+        "ALTER TABLE archived_entries ADD COLUMN held_by INTEGER",
+        "DROP INDEX entries_owed",
+        "CREATE INDEX entries_owed ON entries (log_id, offset) WHERE state IN (0, 1, 5) AND incarnation = 0",
+        "CREATE INDEX entries_held ON entries (held_by) WHERE state = 5",
+        "INSERT INTO counters (state, entries) VALUES (5, 0)",
+    ):
+        run_sql(database, text)
+
+
 #: Step n (counted from 0) takes a file of version n + 1 to version n + 2. Append; never change one that was released.
-MIGRATIONS: Sequence[Migration] = (_add_the_desks_tables,)
+MIGRATIONS: Sequence[Migration] = (_add_the_desks_tables, _add_held)
 
 
 def newest_version() -> int:

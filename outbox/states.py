@@ -29,6 +29,10 @@ class State(IntEnum):
     #: it would come back as a dead letter if this outbox did not know it.
     DISCARDED = 4
 
+    #: Waits behind a dead letter on one of its rows (``DEAD_LETTER_POLICY=hold``). It goes back to pending, in its place,
+    #: when the operator replays or discards that letter, and at each start, where ingest looks anew.
+    HELD = 5
+
     @property
     def label(self) -> str:
         """The name as the command line, the counters and the metrics show it: ``pending``."""
@@ -36,11 +40,13 @@ class State(IntEnum):
 
     @property
     def is_settled(self) -> bool:
-        """True once nothing is owed any more to whoever sent the operation: all but pending and dispatched."""
+        """True once nothing is owed any more to whoever sent the operation: all but pending, dispatched and held."""
         return self not in UNSETTLED
 
 
-UNSETTLED = (State.PENDING, State.DISPATCHED)
+#: What the scheduler plans with, and all that is owed: held ones wait for a person.
+PLANNABLE = (State.PENDING, State.DISPATCHED)
+UNSETTLED = (*PLANNABLE, State.HELD)
 
 #: (from, to). Pending may be settled directly: a settlement can arrive after its entry was handed back or released.
 TRANSITIONS = frozenset(
@@ -53,6 +59,8 @@ TRANSITIONS = frozenset(
         (State.PENDING, State.DEAD),  # settle, late but true
         (State.DEAD, State.PENDING),  # replay
         (State.DEAD, State.DISCARDED),  # discard
+        (State.PENDING, State.HELD),  # hold
+        (State.HELD, State.PENDING),  # release_held
     }
 )
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import msgspec
 
 from outbox.file import OutboxFile, clean_text
-from outbox.models import ENTRIES, HISTORY, NOT_APPLIED
+from outbox.models import ENTRIES, HISTORY, IS_HELD, NOT_APPLIED
 from outbox.records import FailedAttempt, HandedBack, Settled
 from outbox.states import TRANSITIONS, UNSETTLED, State
 
@@ -132,6 +132,32 @@ class Transitions(OutboxFile):
             self._count({State.DISPATCHED: -released, State.PENDING: released})
         return released
 
+    def hold(self, held: Sequence[tuple[int, int]]) -> int:
+        """Pending → held: each seq behind the dead letter of the other seq.
+
+        Conditional: one that is not pending any more stays as it is.
+
+        :returns: how many changed.
+        """
+        with self.transaction():
+            changed = self._sql(_HOLD_TEXT, (self.now_ms(), json.dumps(held))).rowcount
+            self._count({State.PENDING: -changed, State.HELD: changed})
+        return changed
+
+    def release_held(self, letters: Sequence[int] | None = None) -> int:
+        """Held → pending, in their places in the order: those that these dead letters (by seq) held; None: all.
+
+        :returns: how many changed.
+        """
+        with self.transaction():
+            if letters is None:
+                released = self._sql(_RELEASE_HELD_TEXT, (self.now_ms(),)).rowcount
+            else:
+                text = f"{_RELEASE_HELD_TEXT} AND held_by IN (SELECT value FROM json_each(?))"
+                released = self._sql(text, (self.now_ms(), json.dumps(letters))).rowcount
+            self._count({State.HELD: -released, State.PENDING: released})
+        return released
+
     def _move(
         self, changes: Sequence[_Change], expected: Sequence[State], to: State | None, remember: bool = False
     ) -> int:
@@ -168,6 +194,13 @@ _DISPATCH_TEXT = (
     f"UPDATE {ENTRIES} SET state = ?, changed_at = ? WHERE seq IN (SELECT value FROM json_each(?)) AND state = ?"
 )
 _RELEASE_TEXT = f"UPDATE {ENTRIES} SET state = ?, changed_at = ? WHERE state = {State.DISPATCHED:d} AND {NOT_APPLIED}"
+_HOLD_TEXT = f"""
+    UPDATE {ENTRIES} SET state = {State.HELD:d}, changed_at = ?, held_by = held.letter
+    FROM (SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS letter FROM json_each(?)) AS held
+    WHERE {ENTRIES}.seq = held.seq AND {ENTRIES}.state = {State.PENDING:d}"""
+_RELEASE_HELD_TEXT = (
+    f"UPDATE {ENTRIES} SET state = {State.PENDING:d}, changed_at = ?, held_by = NULL WHERE {IS_HELD} AND {NOT_APPLIED}"
+)
 
 
 def _pieces(changes: Sequence[_Change]) -> Iterator[list[_Change]]:

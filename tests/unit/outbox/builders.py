@@ -101,3 +101,17 @@ def counters_are_true(outbox: Outbox) -> bool:
     counted: Counter[State] = Counter({State(state): count for state, count in rows})
     counts = outbox.counts()
     return all(counts.of(state) == counted[state] for state in State)
+
+
+def back_to_version_2(outbox: Outbox) -> None:
+    """Make the file one from before entries could be held."""
+    for text in (
+        "DROP INDEX entries_held",
+        "DROP INDEX entries_owed",
+        "CREATE INDEX entries_owed ON entries (log_id, offset) WHERE state < 2 AND incarnation = 0",
+        "ALTER TABLE entries DROP COLUMN held_by",
+        "ALTER TABLE archived_entries DROP COLUMN held_by",
+        "DELETE FROM counters WHERE state = 5",
+        "PRAGMA user_version = 2",
+    ):
+        sql(outbox, text)

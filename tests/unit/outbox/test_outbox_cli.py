@@ -67,7 +67,7 @@ def test_status_tells_the_counts_what_waits_and_where_partitions_stand(outbox: O
     assert result.exit_code == 0
     assert outbox.outbox_id in result.stdout
     assert "given up: replay or discard it" in result.stdout
-    assert values["counts"] == {"pending": 1, "dispatched": 0, "applied": 1, "dead": 1, "discarded": 0}
+    assert values["counts"] == {"pending": 1, "dispatched": 0, "applied": 1, "dead": 1, "discarded": 0, "held": 0}
     assert values["oldest_unsettled"] == {"seq": 2, "order_timestamp": 901}
     assert [(one["partition"], one["next_offset"], one["first_unsettled"]) for one in values["partitions"]] == [
         (0, 2, 1),

@@ -14,7 +14,7 @@ from peewee import SqliteDatabase
 from outbox import NotAnOutbox, Outbox, OutboxFileMissing, OutboxVersionMismatch, UnusableOutbox, schema
 from outbox.models import TABLES
 from outbox.schema import run_sql
-from tests.unit.outbox.builders import Clock, a_dead_letter, a_record, appended, sql
+from tests.unit.outbox.builders import Clock, a_dead_letter, a_record, appended, back_to_version_2, sql
 
 
 def test_a_new_file_is_made_for_its_owner_alone(path: Path) -> None:
@@ -117,6 +117,7 @@ def fail(database: SqliteDatabase) -> None:
 
 
 def test_an_older_file_is_migrated_step_by_step_with_what_it_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", [])
     with Outbox.open(path) as outbox:
         appended(outbox, a_record(0))
 
@@ -139,18 +140,20 @@ def test_a_step_that_was_made_is_not_made_again(path: Path, monkeypatch: pytest.
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", [])
     Outbox.open(path).close()
 
     monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, add_a_column, fail])
     with pytest.raises(ZeroDivisionError):
         Outbox.open(path)
 
-    monkeypatch.undo()
+    monkeypatch.setattr(schema, "MIGRATIONS", [])
     with Outbox.open(path) as outbox, pytest.raises(Exception, match="colour"):
         sql(outbox, "SELECT colour FROM entries")
 
 
 def test_the_desk_does_not_migrate(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", [])
     Outbox.open(path).close()
 
     newest = schema.newest_version()
@@ -162,6 +165,7 @@ def test_the_desk_does_not_migrate(path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_file_from_before_the_desk_could_edit_is_brought_up_to_date(path: Path) -> None:
     with Outbox.open(path) as outbox:
         letter = a_dead_letter(outbox)
+        back_to_version_2(outbox)
         for text in (
             *("DROP TABLE edits", "DROP TABLE desk_actions", "DROP TABLE notes", "PRAGMA user_version = 1"),
             *("ALTER TABLE entries DROP COLUMN came_as", "ALTER TABLE archived_entries DROP COLUMN came_as"),

@@ -108,7 +108,7 @@ def test_counts_by_state(outbox: Outbox) -> None:
 
     counts = outbox.counts()
 
-    assert [counts.of(state) for state in State] == [1, 2, 1, 1, 1]
+    assert [counts.of(state) for state in State] == [1, 2, 1, 1, 1, 0]
     assert (counts.unsettled, counts.total, outbox.pending_total()) == (3, 6, 3)
 
 

@@ -21,7 +21,7 @@ from tests.unit.outbox.builders import (
     the_entry,
 )
 
-PENDING, DISPATCHED, APPLIED, DEAD, DISCARDED = State
+PENDING, DISPATCHED, APPLIED, DEAD, DISCARDED, HELD = State
 
 
 def an_entry_in(outbox: Outbox, state: State) -> int:
@@ -34,6 +34,8 @@ def an_entry_in(outbox: Outbox, state: State) -> int:
         outbox.settle([dead(seq)])
     if state is DISCARDED:
         outbox.discard([seq], "an operator", "a test")
+    if state is HELD:
+        outbox.hold([(seq, 99)])
     assert the_entry(outbox, seq).state is state
     return seq
 
@@ -44,6 +46,8 @@ MOVES: dict[str, tuple[State, Callable[[Outbox, int], int]]] = {
     "settle dead": (DEAD, lambda outbox, seq: outbox.settle([dead(seq)])),
     "hand_back": (PENDING, lambda outbox, seq: outbox.hand_back([HandedBack(seq, 0)])),
     "release_dispatched": (PENDING, lambda outbox, seq: outbox.release_dispatched()),
+    "hold": (HELD, lambda outbox, seq: outbox.hold([(seq, 99)])),
+    "release_held": (PENDING, lambda outbox, seq: outbox.release_held()),
     "replay": (PENDING, lambda outbox, seq: sum(one.is_done for one in outbox.replay([seq], "who", "why"))),
     "discard": (DISCARDED, lambda outbox, seq: sum(one.is_done for one in outbox.discard([seq], "who", "why"))),
 }
@@ -54,8 +58,8 @@ MOVES: dict[str, tuple[State, Callable[[Outbox, int], int]]] = {
 def test_a_move_is_made_from_the_states_it_is_for_and_from_no_other(outbox: Outbox, move: str, before: State) -> None:
     seq = an_entry_in(outbox, before)
     to, make = MOVES[move]
-    by_the_desk = move in ("replay", "discard")
-    is_legal = (before, to) in TRANSITIONS and (before is DEAD) == by_the_desk
+    by_the_desk, by_release = move in ("replay", "discard"), move == "release_held"
+    is_legal = (before, to) in TRANSITIONS and (before is DEAD) == by_the_desk and (before is HELD) == by_release
 
     changed = make(outbox, seq)
 
