@@ -81,6 +81,12 @@ def after_failure(keys: Writeset) -> Writeset:
     )
 
 
+def is_row(key: str) -> bool:
+    """Whether the key is that of one row (`User:3`), and of nothing that belongs to it, as `Rating of Business:5` does."""
+    entity, _, row_id = key.partition(":")
+    return entity.isidentifier() and row_id.isdecimal() and entity != "op"
+
+
 def _is_of_a_row(key: str) -> bool:
     return ":" in key or "=" in key
 
