@@ -4,6 +4,7 @@
 desk (``python -m outbox``). The package knows nothing of Kafka, Redis, MySQL or what an operation means.
 """
 
+from outbox.announcements import Announcement, Audience
 from outbox.errors import NotAnOutbox, OutboxFileMissing, OutboxVersionMismatch, UnusableOutbox
 from outbox.records import (
     Counts,
@@ -22,6 +23,8 @@ from outbox.states import State
 from outbox.store import Outbox
 
 __all__ = [
+    "Announcement",
+    "Audience",
     "Counts",
     "DeskResult",
     "Entry",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from peewee import SQL, fn
 
+from outbox.announcements import Announcements, Audience
 from outbox.file import clean_text
 from outbox.intake import Intake
 from outbox.models import ENTRIES, IS_HELD, WAS_REPLAYED, HistoryRow, StoredEntry, is_entry
@@ -39,7 +40,7 @@ class _Found(msgspec.Struct, frozen=True):
     operation_id: str
 
 
-class Letters(Intake):
+class Letters(Intake, Announcements):
     """The part of the outbox that deals with dead letters."""
 
     def import_dead(
@@ -47,20 +48,24 @@ class Letters(Intake):
         letters: Iterable[ImportedLetter],
         why: str = "the database's ledger knew this dead letter, this outbox did not",
         who: str | None = None,
+        *,
+        announce: bool = False,
     ) -> int:
         """Take over dead letters that the ledger, or an export, knows. A place that is here already is left alone.
 
         :param why: for the history, and who if an operator does it.
+        :param announce: whether Kafka's topic of dead letters is to be told of the new ones: whoever had them before may
+            not have come to it.
         :returns: how many were new.
         """
         imported = 0
         with self.transaction():
             for letter in letters:
-                imported += self._import(letter, why, who)
+                imported += self._import(letter, why, who, announce)
             self._count({State.DEAD: imported})
         return imported
 
-    def _import(self, letter: ImportedLetter, why: str, who: str | None) -> bool:
+    def _import(self, letter: ImportedLetter, why: str, who: str | None, announce: bool) -> bool:
         log_id = self._log_id((letter.topic, letter.generation, letter.partition))
         if self._sql(_KNOWN_TEXT, (log_id, letter.offset)).fetchone() is not None:
             return False
@@ -94,6 +99,8 @@ class Letters(Intake):
             why=clean_text(why),
             who=clean_text(who) if who is not None else None,
         ).execute(self.database)
+        if announce:
+            self._announce(Audience.DEAD_LETTER_TOPIC, seq, with_raw=True)
         return True
 
     def replay(self, entry_ids: Sequence[int], who: str, why: str) -> list[DeskResult]:
@@ -106,7 +113,7 @@ class Letters(Intake):
         return self._each(entry_ids, lambda entry: self._replay(entry, who, why))
 
     def discard(self, entry_ids: Sequence[int], who: str, why: str) -> list[DeskResult]:
-        """Dead → discarded: nobody will run it. The history keeps who and why.
+        """Dead → discarded: nobody will run it. The history keeps who and why, and the database's ledger is to be told.
 
         :returns: for each id what became of it; one that is not dead is left alone.
         """
@@ -156,6 +163,7 @@ class Letters(Intake):
 
     def _discard(self, letter: _Found, who: str, why: str) -> DeskResult:
         self._update_letter(letter, state=State.DISCARDED)
+        self._announce(Audience.LEDGER, letter.seq, clean_text(why), with_raw=False)
         self._remember(letter, State.DISCARDED, letter.incarnation, who, why)
         return DeskResult(letter.entry_id, True, State.DISCARDED, letter.seq, letter.incarnation)
 

@@ -177,6 +177,29 @@ class Note(Model):
         table_name = "notes"
 
 
+class AnnouncementRow(Model):
+    """A change that others are still to be told of, with a copy of all there is to say; see ``announcements``."""
+
+    id = AutoField(constraints=[SQL("AUTOINCREMENT")])
+    audience = SmallIntegerField(index=True)
+    at = IntegerField()
+    operation_id = TextField()
+    topic = TextField()
+    generation = IntegerField()
+    partition = IntegerField()
+    offset = IntegerField()
+    entity = TextField(null=True)
+    type = TextField(null=True)
+    incarnation = IntegerField()
+    attempts = IntegerField()
+    error_kind = TextField(null=True)
+    reason = TextField(null=True)
+    raw_bytes = BlobField(column_name="raw", null=True)
+
+    class Meta:
+        table_name = "announcements"
+
+
 class StateCount(Model):
     """How many entries are in a state: counting 10 million rows takes seconds, so each transaction keeps these."""
 
@@ -196,6 +219,7 @@ ARCHIVED_ENTRIES: str = ArchivedEntry._meta.table_name
 HISTORY: str = HistoryRow._meta.table_name
 EDITS: str = EditRow._meta.table_name
 NOTES: str = Note._meta.table_name
+ANNOUNCEMENTS: str = AnnouncementRow._meta.table_name
 
 
 def is_entry(entry_id: int) -> Any:
@@ -243,4 +267,5 @@ TABLES: tuple[type[Model], ...] = (
     EditRow,
     DeskActionRow,
     Note,
+    AnnouncementRow,
 )

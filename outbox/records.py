@@ -91,7 +91,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """A final outcome: ``state`` is applied or dead; a dead one says its kind and reason."""
+    """A final outcome: ``state`` is applied, dead or discarded; the latter two say their kind and reason."""
 
     seq: int
     incarnation: int

@@ -13,7 +13,17 @@ from uuid import uuid4
 from peewee import SchemaManager, SqliteDatabase
 
 from outbox.errors import NotAnOutbox, OutboxVersionMismatch
-from outbox.models import ARCHIVED_ENTRIES, ENTRIES, TABLES, DeskActionRow, EditRow, Identity, Note, StateCount
+from outbox.models import (
+    ARCHIVED_ENTRIES,
+    ENTRIES,
+    TABLES,
+    AnnouncementRow,
+    DeskActionRow,
+    EditRow,
+    Identity,
+    Note,
+    StateCount,
+)
 from outbox.states import State
 
 #: Marks the file as an outbox ("outb"), so that nothing else is taken for one.
@@ -49,8 +59,13 @@ def _add_held(database: SqliteDatabase) -> None:
         run_sql(database, text)
 
 
+def _add_announcements(database: SqliteDatabase) -> None:
+    """Version 4: what others are still to be told of."""
+    SchemaManager(AnnouncementRow, database).create_all(safe=False)
+
+
 #: Step n (counted from 0) takes a file of version n + 1 to version n + 2. Append; never change one that was released.
-MIGRATIONS: Sequence[Migration] = (_add_the_desks_tables, _add_held)
+MIGRATIONS: Sequence[Migration] = (_add_the_desks_tables, _add_held, _add_announcements)
 
 
 def newest_version() -> int:

@@ -25,8 +25,8 @@ class State(IntEnum):
     #: Given up, with a reason; the verdict stands in the ledger too. The operator moves it, by replay or discard.
     DEAD = 3
 
-    #: A dead letter that the operator has put aside, with a reason. Final, and kept: the ledger still calls it dead, and
-    #: it would come back as a dead letter if this outbox did not know it.
+    #: A dead letter that the operator has put aside, with a reason. Final, and kept: until the ledger is told, it would
+    #: come back from there as a dead letter if this outbox did not know it.
     DISCARDED = 4
 
     #: Waits behind a dead letter on one of its rows (``DEAD_LETTER_POLICY=hold``). It goes back to pending, in its place,
@@ -57,6 +57,8 @@ TRANSITIONS = frozenset(
         (State.DISPATCHED, State.DEAD),  # settle
         (State.PENDING, State.APPLIED),  # settle, late but true
         (State.PENDING, State.DEAD),  # settle, late but true
+        (State.DISPATCHED, State.DISCARDED),  # settle: it was discarded in another outbox, the ledger says
+        (State.PENDING, State.DISCARDED),  # settle, the same, late
         (State.DEAD, State.PENDING),  # replay
         (State.DEAD, State.DISCARDED),  # discard
         (State.PENDING, State.HELD),  # hold

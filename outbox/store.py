@@ -14,9 +14,9 @@ class Outbox(Letters, Edits, Transitions, Queries, Pruning, Verification):
     """An open outbox: ``Outbox.open(path)`` for ingest, ``Outbox.attach(path)`` for the desk.
 
     The parts: ``Intake`` (append, positions, archive), ``Transitions`` (dispatched, settled, handed back), ``Letters``
-    (import, replay, discard), ``Edits`` (changed payloads), ``Queries`` (window, marks, counts, lists), ``Pruning``,
-    ``Verification``, ``Notes`` (word between programs, the audit); beneath them ``OutboxFile`` (connection,
-    transaction, clock).
+    (import, replay, discard), ``Edits`` (changed payloads), ``Announcements`` (what others are still to be told),
+    ``Queries`` (window, marks, counts, lists), ``Pruning``, ``Verification``, ``Notes`` (word between programs, the
+    audit); beneath them ``OutboxFile`` (connection, transaction, clock).
 
         with Outbox.open("var/outbox.sqlite3") as outbox, outbox.transaction():
             outbox.append(records, positions)

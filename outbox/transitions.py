@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
+from outbox.announcements import deaths_text
 from outbox.file import OutboxFile, clean_text
 from outbox.models import ENTRIES, HISTORY, IS_HELD, NOT_APPLIED
 from outbox.records import FailedAttempt, HandedBack, Settled
@@ -60,22 +61,29 @@ class Transitions(OutboxFile):
             self._count({State.PENDING: -dispatched, State.DISPATCHED: dispatched})
         return dispatched
 
-    def settle(self, settled: Sequence[Settled]) -> int:
-        """Dispatched or pending → applied or dead: the outcomes of operations, final. The history keeps the dead.
+    def settle(self, settled: Sequence[Settled], *, announce: bool = False) -> int:
+        """Dispatched or pending → applied, dead or discarded: the outcomes of operations, final. The history keeps the dead.
 
         Conditional: one whose entry is settled already, was replayed meanwhile or is gone changes nothing.
 
+        :param announce: whether Kafka's topic of dead letters is to be told of those that die.
         :returns: how many changed.
         """
         changed = 0
         with self.transaction():
-            for state in (State.APPLIED, State.DEAD):
+            for state in (State.APPLIED, State.DEAD, State.DISCARDED):
                 changes = [
                     _Change(one.seq, one.incarnation, one.attempts, one.error_kind, _clean(one.reason), NO_NEXT_ATTEMPT)
                     for one in settled
                     if one.state == state
                 ]
-                changed += self._move(changes, (State.DISPATCHED, State.PENDING), state, remember=state == State.DEAD)
+                changed += self._move(
+                    changes,
+                    (State.DISPATCHED, State.PENDING),
+                    state,
+                    remember=state != State.APPLIED,
+                    announce=announce and state == State.DEAD,
+                )
         return changed
 
     def hand_back(self, handed_back: Sequence[HandedBack]) -> int:
@@ -159,7 +167,12 @@ class Transitions(OutboxFile):
         return released
 
     def _move(
-        self, changes: Sequence[_Change], expected: Sequence[State], to: State | None, remember: bool = False
+        self,
+        changes: Sequence[_Change],
+        expected: Sequence[State],
+        to: State | None,
+        remember: bool = False,
+        announce: bool = False,
     ) -> int:
         """Apply the changes to those entries that are in one of the expected states.
 
@@ -171,13 +184,15 @@ class Transitions(OutboxFile):
             for some in _pieces(changes):
                 missing = len(some)
                 for state in expected:
-                    missing -= self._move_from(state, state if to is None else to, some, remember)
+                    missing -= self._move_from(state, state if to is None else to, some, remember, announce)
                     if not missing:
                         break
                 moved += len(some) - missing
         return moved
 
-    def _move_from(self, state: State, to: State, changes: Sequence[_Change], remember: bool) -> int:
+    def _move_from(
+        self, state: State, to: State, changes: Sequence[_Change], remember: bool, announce: bool = False
+    ) -> int:
         assert state == to or (state, to) in TRANSITIONS
         now = self.now_ms()
         rows: list[object] = []
@@ -185,6 +200,8 @@ class Transitions(OutboxFile):
             rows += msgspec.structs.astuple(change)
         if remember:
             self._sql(_history_text(len(changes)), [*rows, now, to, state])
+        if announce:
+            self._sql(_deaths_text(len(changes)), [*rows, now, state])
         moved = self._sql(_update_text(len(changes)), [to, now, *rows, state]).rowcount
         self._count({state: -moved, to: moved} if state != to else {})
         return moved
@@ -239,6 +256,12 @@ def _update_text(rows: int) -> str:
             deaths = coalesce(change.deaths, {ENTRIES}.deaths)
         FROM ({_values(rows)} SELECT * FROM change) AS change
         WHERE {ENTRIES}.seq = change.seq AND {ENTRIES}.incarnation = change.incarnation AND {ENTRIES}.state = ?"""
+
+
+@lru_cache(maxsize=ROWS_A_STATEMENT)
+def _deaths_text(rows: int) -> str:
+    """To be run before the update, as the history's text."""
+    return deaths_text(_values(rows))
 
 
 @lru_cache(maxsize=ROWS_A_STATEMENT)

@@ -103,8 +103,15 @@ def counters_are_true(outbox: Outbox) -> bool:
     return all(counts.of(state) == counted[state] for state in State)
 
 
+def back_to_version_3(outbox: Outbox) -> None:
+    """Make the file one from before others were told."""
+    for text in ("DROP TABLE announcements", "PRAGMA user_version = 3"):
+        sql(outbox, text)
+
+
 def back_to_version_2(outbox: Outbox) -> None:
     """Make the file one from before entries could be held."""
+    back_to_version_3(outbox)
     for text in (
         "DROP INDEX entries_held",
         "DROP INDEX entries_owed",

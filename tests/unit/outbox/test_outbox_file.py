@@ -11,10 +11,18 @@ from pathlib import Path
 import pytest
 from peewee import SqliteDatabase
 
-from outbox import NotAnOutbox, Outbox, OutboxFileMissing, OutboxVersionMismatch, UnusableOutbox, schema
+from outbox import Audience, NotAnOutbox, Outbox, OutboxFileMissing, OutboxVersionMismatch, UnusableOutbox, schema
 from outbox.models import TABLES
 from outbox.schema import run_sql
-from tests.unit.outbox.builders import Clock, a_dead_letter, a_record, appended, back_to_version_2, sql
+from tests.unit.outbox.builders import (
+    Clock,
+    a_dead_letter,
+    a_record,
+    appended,
+    back_to_version_2,
+    back_to_version_3,
+    sql,
+)
 
 
 def test_a_new_file_is_made_for_its_owner_alone(path: Path) -> None:
@@ -177,6 +185,16 @@ def test_a_file_from_before_the_desk_could_edit_is_brought_up_to_date(path: Path
         changes = {"came_as": b"digest", "entity": "User", "type": "UPDATE", "who": "ana", "why": "mended"}
         assert outbox.edit(letter, b'{"a": 1}', expected=b"{}", **changes)
         assert [verdict for verdict in outbox.verify() if not verdict.is_sound] == []
+
+
+def test_a_file_from_before_others_were_told_is_brought_up_to_date(path: Path) -> None:
+    with Outbox.open(path) as outbox:
+        letter = a_dead_letter(outbox)
+        back_to_version_3(outbox)
+
+    with Outbox.open(path) as outbox:
+        outbox.discard([letter], "ana", "not wanted")
+        assert len(outbox.announcements(Audience.LEDGER, 10, 10**6)) == 1
 
 
 def test_every_table_has_a_model_and_every_model_a_table(path: Path) -> None:

@@ -44,6 +44,7 @@ MOVES: dict[str, tuple[State, Callable[[Outbox, int], int]]] = {
     "mark_dispatched": (DISPATCHED, lambda outbox, seq: outbox.mark_dispatched([seq])),
     "settle applied": (APPLIED, lambda outbox, seq: outbox.settle([applied(seq)])),
     "settle dead": (DEAD, lambda outbox, seq: outbox.settle([dead(seq)])),
+    "settle discarded": (DISCARDED, lambda outbox, seq: outbox.settle([Settled(seq, 0, DISCARDED)])),
     "hand_back": (PENDING, lambda outbox, seq: outbox.hand_back([HandedBack(seq, 0)])),
     "release_dispatched": (PENDING, lambda outbox, seq: outbox.release_dispatched()),
     "hold": (HELD, lambda outbox, seq: outbox.hold([(seq, 99)])),
