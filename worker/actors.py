@@ -1,55 +1,26 @@
 """``dramatiq worker.actors``: the actors that apply operations to the database and keep the cache true to it.
 
-An actor's life: pick the batch up, apply it in one transaction (apply.py), remove from the cache what it touched, ask for
-it to be filled again, and settle: tell ingest the outcomes. If the process dies anywhere on this way, the message is run
-again and the ledger tells what was done.
+What each does is said in `worker.applier`; here is what Dramatiq has to know of it: queues, retries, and who comes after the
+last retry.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import time
-from collections.abc import Callable
 from typing import Any
 
 import dramatiq
-import peewee
-import redis
-from dramatiq.middleware import CurrentMessage
 
 import entities.operations
 from entities.database import open_database
-from worker.apply import BatchResult, DatabaseUnavailable, Fenced, apply_batch, bury_verdicts
+from worker.applier import Applier
 from worker.broker import build_broker
 from worker.cache import Cache
 from worker.connections import database_config
-from worker.fault_points import Point, arm, reach
+from worker.fault_points import arm
 from worker.logs import configure_logging
-from worker.messages import (
-    APPLY_QUEUE,
-    CACHE_QUEUE,
-    Batch,
-    CacheSync,
-    DispatchedOperation,
-    Outcome,
-    OutcomeLine,
-    Settlement,
-    Verdict,
-    Verdicts,
-    sync_cache_message,
-)
-from worker.scheduler import backoff_ms
+from worker.messages import APPLY_QUEUE, CACHE_QUEUE, Batch, CacheSync, Verdicts
 from worker.settings import settings_or_exit
-from worker.settlements import pick_up, push
-
-logger = logging.getLogger(__name__)
-
-#: A batch that so many workers died with is not tried again as a whole.
-DEATHS_OF_A_BATCH = 3
-
-#: The pause (ms) before a cache sync is tried again while Redis or the database is away.
-CACHE_RETRY_MS = 2_000
 
 # Dramatiq's command imports this module in each worker process, after the fork, and wants the broker then.
 settings = settings_or_exit()
@@ -59,167 +30,28 @@ arm(os.environ)
 broker = build_broker(settings)
 dramatiq.set_broker(broker)
 open_database(database_config(settings))
-cache = Cache.connect(settings)
+applier = Applier(settings, broker, Cache.connect(settings))
 
 
 @dramatiq.actor(queue_name=APPLY_QUEUE, max_retries=None)
 def apply_operations(batch: Batch) -> None:
-    """Apply a batch; every operation of it comes back to ingest with its outcome."""
-    if _was_deadly(batch, DEATHS_OF_A_BATCH):
-        return
-    result = _applied(batch, lambda: apply_batch(batch))
-    if result is not None:
-        reach(Point.COMMITTED_ROWS)
-        _finish(batch, result)
+    """Apply a batch."""
+    applier.apply_operations(batch)
 
 
 @dramatiq.actor(queue_name=APPLY_QUEUE, on_retry_exhausted="bury")
 def apply_operation(batch: Batch) -> None:
-    """Apply one operation that failed before, with Dramatiq's retries: base, 2·base, 4·base … exactly."""
-    if _was_deadly(batch, settings.max_retry_attempts):
-        return
-    result = _applied(batch, lambda: apply_batch(batch, is_alone=True))
-    if result is None:
-        return
-    (line,) = result.outcomes
-    if line.outcome is Outcome.FAILED:
-        _retry(batch, line)
-    else:
-        _finish(batch, result)
+    """Apply one operation that failed before; after its last attempt it is buried."""
+    applier.apply_operation(batch)
 
 
 @dramatiq.actor(queue_name=APPLY_QUEUE, max_retries=None)
 def bury(what: Verdicts | dict[str, Any], exhausted: dict[str, Any] | None = None) -> None:
-    """Write dead letters into the ledger: ingest's own verdicts, or a message whose retries Dramatiq has exhausted."""
-    verdicts = what if isinstance(what, Verdicts) else _verdict_on(what)
-    result = _applied(verdicts, lambda: bury_verdicts(verdicts))
-    if result is not None:
-        reach(Point.BURIED)
-        _finish(verdicts, result)
+    """Write dead letters into the ledger. Dramatiq brings the message whose retries are exhausted, and how many they were."""
+    applier.bury(what)
 
 
 @dramatiq.actor(queue_name=CACHE_QUEUE, max_retries=None)
 def sync_cache(sync: CacheSync) -> None:
-    """Make the cached rows true to the database and drop stale lists; tried for ever while either is away."""
-    try:
-        to_send = cache.sync(sync, _current_message().message_id)
-    except (redis.RedisError, peewee.PeeweeException) as error:
-        logger.warning("The cache cannot be made true yet (%s): again in %d ms", type(error).__name__, CACHE_RETRY_MS)
-        raise _retry_in(CACHE_RETRY_MS, type(error).__name__) from None
-    for again in to_send:
-        broker.enqueue(sync_cache_message(again.sync), delay=again.delay_ms)
-
-
-# ------------------------------------------------------------------------------------------------------------ the steps
-
-
-def _was_deadly(batch: Batch, deaths_allowed: int) -> bool:
-    """Note the pick-up. A batch that killed too many workers is handed back instead of being tried again."""
-    deaths: int = broker.patience.call(lambda: pick_up(broker.client, batch.outbox_id, batch.batch_id))
-    if deaths <= deaths_allowed:
-        reach(Point.PICKED_UP)
-        return False
-    reason = f"its worker died {deaths} times while applying it"
-    _settle_all(batch, Outcome.DEADLY, reason)
-    return True
-
-
-def _applied(batch: Batch | Verdicts, apply: Callable[[], BatchResult]) -> BatchResult | None:
-    """The result; None if nothing was done because the database is out or the message is of an older epoch."""
-    try:
-        return apply()
-    except DatabaseUnavailable as error:
-        logger.warning("The database is not available (%s): %r goes back to the outbox", error, batch)
-        _settle_all(batch, Outcome.UNAVAILABLE, str(error))
-    except Fenced as error:
-        logger.warning("%r is of an older epoch: %s", batch, error)
-        _settle_all(batch, Outcome.FENCED, str(error))
-    return None
-
-
-def _finish(batch: Batch | Verdicts, result: BatchResult) -> None:
-    """After the commit: the cache first, so that nobody who sees the outcome can still read the old value there."""
-    sync = CacheSync(result.touched_keys, result.touched_entities)
-    if sync.keys or sync.entities:
-        try:
-            cache.invalidate(sync)
-        except redis.RedisError as error:
-            # The write stands. sync_cache goes on until the cache can be reached, and makes it true then.
-            logger.warning("The cache cannot be reached (%s): it is made true later", error)
-        reach(Point.INVALIDATED)
-        broker.enqueue(sync_cache_message(sync))
-        reach(Point.SYNC_SENT)
-    try:
-        cache.remove_pending(result.settled_keys)
-    except redis.RedisError as error:
-        logger.warning("The cache cannot be reached (%s): keys of pending operations stay until they expire", error)
-    _settle(batch, result.outcomes)
-
-
-def _retry(batch: Batch, line: OutcomeLine) -> None:
-    """Have Dramatiq retry after exactly the scheduled wait, and tell ingest, so that a restart carries the attempts on."""
-    message = _current_message()
-    retries = message.options.get("retries", 0)
-    attempts = retries + 1
-    message.options["failure"] = [line.error_kind, line.reason, attempts]  # for bury, should this have been the last
-    if retries >= message.options.get("max_retries", settings.max_retry_attempts):
-        raise _retry_in(None, line.reason)
-    delay_ms = backoff_ms(attempts, settings.retry_delay_ms)
-    next_attempt_at = int(time.time() * 1000) + delay_ms
-    _settle(
-        batch,
-        (
-            OutcomeLine(
-                line.origin,
-                line.incarnation,
-                Outcome.RETRYING,
-                attempts,
-                line.error_kind,
-                line.reason,
-                next_attempt_at,
-            ),
-        ),
-    )
-    reach(Point.RETRY_TOLD)
-    raise _retry_in(delay_ms, line.reason)
-
-
-def _retry_in(delay_ms: int | None, why: str) -> Exception:
-    """What an actor raises to be retried after exactly this time; Dramatiq draws any other delay at random."""
-    retry: Exception = dramatiq.Retry(why, delay=delay_ms)  # type: ignore[no-untyped-call]
-    return retry
-
-
-def _current_message() -> dramatiq.Message[Any]:
-    message = CurrentMessage.get_current_message()
-    assert message is not None  # an actor runs
-    return message
-
-
-def _verdict_on(message: dict[str, Any]) -> Verdicts:
-    """The verdict on a message of ``apply_operation`` that Dramatiq has given up."""
-    batch: Batch = message["args"][0]
-    operation: DispatchedOperation = batch.operations[0]
-    error_kind, reason, attempts = message["options"].get("failure", ["unexpected", "its retries are exhausted", 0])
-    verdict = Verdict(
-        operation.origin,
-        operation.operation_id,
-        operation.incarnation,
-        operation.raw,
-        error_kind,
-        reason,
-        attempts,
-        operation.came_as,
-    )
-    return Verdicts(batch.batch_id, batch.outbox_id, batch.consumer_group, batch.epoch, (verdict,))
-
-
-def _settle_all(batch: Batch | Verdicts, outcome: Outcome, reason: str) -> None:
-    members = batch.operations if isinstance(batch, Batch) else batch.verdicts
-    _settle(batch, tuple(OutcomeLine(member.origin, member.incarnation, outcome, reason=reason) for member in members))
-
-
-def _settle(batch: Batch | Verdicts, lines: tuple[OutcomeLine, ...]) -> None:
-    settlement = Settlement(batch.batch_id, batch.epoch, lines)
-    broker.patience.call(lambda: push(broker.client, batch.outbox_id, settlement))
-    reach(Point.SETTLEMENT_PUSHED)
+    """Make cached rows true to the database."""
+    applier.sync_cache(sync)

@@ -1,4 +1,4 @@
-"""Sends messages to Redis and asks after those already sent: a thread of its own, so that ingest goes on persisting while
+"""Sends messages to Redis and asks after those already sent: in a thread of its own, so that ingest goes on persisting while
 Redis is down or slow.
 """
 
@@ -9,11 +9,11 @@ import queue
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import dramatiq
 import redis
 
-from worker.broker import ServiceBroker
 from worker.events import Event, Lost
 from worker.fault_points import Point, reach
 from worker.settlements import pickups_key
@@ -45,26 +45,36 @@ class _Suspicion:
     since: float
 
 
-class Dispatcher(threading.Thread):
-    """Works off what the main loop wants sent, in order.
+class SendingBroker(Protocol):
+    """What the dispatcher needs of the broker. Its methods raise when Redis cannot be reached."""
+
+    client: redis.Redis[bytes]
+
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> object: ...
+
+    def holds(self, message_ids: Collection[str]) -> set[str]: ...
+
+
+class Dispatcher:
+    """Works off what the main loop wants sent, in order. ``run`` is a thread's, ``step`` one job.
 
     Parameters:
+      tell: takes events for the main loop.
       lease_s: how long (s) a batch that was picked up may be silent before it is reported as lost.
       clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        broker: ServiceBroker,
+        broker: SendingBroker,
         outbox_id: str,
-        inbox: queue.SimpleQueue[Event],
+        tell: Callable[[Event], None],
         lease_s: float,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(name="dispatcher", daemon=True)
         self._broker = broker
         self._outbox_id = outbox_id
-        self._inbox = inbox
+        self._tell = tell
         self._lease_s = lease_s
         self._clock = clock
         self._jobs: queue.SimpleQueue[Send | Inspect | None] = queue.SimpleQueue()
@@ -83,22 +93,34 @@ class Dispatcher(threading.Thread):
 
     def stop(self) -> None:
         """End after what is queued; what cannot be sent is dispatched again at the next start."""
-        self._broker.patience.stop()
         self._jobs.put(None)
 
     # ------------------------------------------------------------------------------------------------- the thread
 
     def run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            try:
-                if isinstance(job, Send):
-                    reach(Point.SENDING)
-                    self._broker.enqueue(job.message, delay=job.delay_ms)
-                    reach(Point.SENT)
-                else:
-                    self._inspect(job.batch_ids)
-            except Exception:  # the outermost loop of this thread: a batch not sent is found lost by an inspection
-                logger.exception("Sending to Redis failed")
+            self._do(job)
+
+    def step(self) -> bool:
+        """Do the next job; False if there is none."""
+        try:
+            job = self._jobs.get_nowait()
+        except queue.Empty:
+            return False
+        if job is not None:
+            self._do(job)
+        return True
+
+    def _do(self, job: Send | Inspect) -> None:
+        try:
+            if isinstance(job, Send):
+                reach(Point.SENDING)
+                self._broker.enqueue(job.message, delay=job.delay_ms)
+                reach(Point.SENT)
+            else:
+                self._inspect(job.batch_ids)
+        except Exception:  # the outermost loop of this thread: a batch not sent is found lost by an inspection
+            logger.exception("Sending to Redis failed")
 
     def _inspect(self, batch_ids: Sequence[str]) -> None:
         try:
@@ -112,7 +134,7 @@ class Dispatcher(threading.Thread):
         pickups = {batch_id: int(count or 0) for batch_id, count in zip(batch_ids, counts, strict=True)}
         lost = self._judge(held, pickups)
         if lost:
-            self._inbox.put(Lost(lost))
+            self._tell(Lost(lost))
 
     def _judge(self, held: Collection[str], pickups: Mapping[str, int]) -> list[str]:
         """Lost is what Redis did not hold twice in a row, or what was picked up and did not move for a lease.

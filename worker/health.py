@@ -1,4 +1,4 @@
-"""The database as ingest sees it: a thread that probes it, raises the epoch when partitions were assigned, and says when the
+"""The database as ingest sees it: probes it, raises the epoch when partitions were assigned, and says when the
 verdict changes.
 
 The verdict gates dispatch: while the database is unhealthy nothing is sent, so that an outage burns no attempt. The probe
@@ -9,7 +9,6 @@ from; the actors' reports of an outage do (``report_outage``), and the thread th
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -43,28 +42,32 @@ class PrunableLog:
     begin: int
 
 
-class DatabaseMonitor(threading.Thread):
-    """Probes the database and keeps the verdict.
+class DatabaseMonitor:
+    """Probes the database and keeps the verdict. ``run`` is a thread's; ``look`` is one step of it.
 
     Parameters:
-      open_database: opens and binds the database for this thread; called in it, again after each loss.
+      tell: takes events for the main loop.
+      database: the bound one; its connection belongs to the thread.
       outbox_id: names this ingest in the database.
+      clock: monotonic seconds.
+      now_ms: milliseconds since 1970.
     """
 
     def __init__(
         self,
         settings: Settings,
-        inbox: queue.SimpleQueue[Event],
+        tell: Callable[[Event], None],
         database: peewee.Database,
         outbox_id: str,
         clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        super().__init__(name="database-monitor", daemon=True)
         self._settings = settings
-        self._inbox = inbox
+        self._tell = tell
         self._database = database
         self._outbox_id = outbox_id
         self._clock = clock
+        self._now_ms = now_ms
         self._wake = threading.Event()
         self._stopping = False
         self._may_close = threading.Event()
@@ -107,31 +110,33 @@ class DatabaseMonitor(threading.Thread):
         self._stopping = True
         self._wake.set()
 
-    def close(self, timeout_s: float) -> None:
-        """Close the connection, which belongs to the thread, and wait for the thread to end."""
+    def close(self) -> None:
+        """Have the thread close its connection and end."""
         self._may_close.set()
-        self.join(timeout_s)
 
     # ------------------------------------------------------------------------------------------------- the thread
 
     def run(self) -> None:
         while not self._stopping:
-            if not (self._suspects and self._distrusts):
-                self._suspects = False
-                self._check()
-            self._distrusts = False
+            pause_s = self.look()
             if self._stopping:
                 break
-            interval_ms = (
-                self._settings.db_health_check_interval_ms
-                if self.is_healthy and self._assignment_without_epoch is None
-                else self._settings.db_reconnect_interval_ms
-            )
-            self._wake.wait(interval_ms / 1000)
+            self._wake.wait(pause_s)
             self._wake.clear()
         self._may_close.wait()
         if not self._database.is_closed():
             self._database.close()
+
+    def look(self) -> float:
+        """Probe the database, unless the last probe was contradicted; then do what waits for it. How long (s) to pause then,
+        unless something is wanted sooner."""
+        if not (self._suspects and self._distrusts):
+            self._suspects = False
+            self._check()
+        self._distrusts = False
+        is_calm = self.is_healthy and self._assignment_without_epoch is None
+        interval_ms = self._settings.db_health_check_interval_ms if is_calm else self._settings.db_reconnect_interval_ms
+        return interval_ms / 1000
 
     def _check(self) -> None:
         try:
@@ -168,7 +173,7 @@ class DatabaseMonitor(threading.Thread):
         if not self._to_prune:
             return
         log = self._to_prune[0]
-        before_ms = int(time.time() * 1000) - self._settings.ledger_retention_days * 86_400_000
+        before_ms = self._now_ms() - self._settings.ledger_retention_days * 86_400_000
         topic = self._settings.topic_db_operations
         with transaction():
             pruned = ledger.prune(topic, log.generation, log.partition, log.begin, before_ms, LINES_IN_A_PORTION)
@@ -185,12 +190,12 @@ class DatabaseMonitor(threading.Thread):
         for letter in ledger.dead_letters(self._settings.topic_db_operations):
             portion.append(letter)
             if len(portion) >= LETTERS_IN_A_PORTION:
-                self._inbox.put(LettersFound(assignment, tuple(portion)))
+                self._tell(LettersFound(assignment, tuple(portion)))
                 portion = []
-        self._inbox.put(LettersFound(assignment, tuple(portion)))
+        self._tell(LettersFound(assignment, tuple(portion)))
         if self._assignment_without_epoch == assignment:
             self._assignment_without_epoch = None
-        self._inbox.put(EpochRaised(assignment, epoch))
+        self._tell(EpochRaised(assignment, epoch))
 
     def _lose(self, why: str) -> None:
         if not self._database.is_closed():
@@ -198,7 +203,7 @@ class DatabaseMonitor(threading.Thread):
         self._judge(False, why)
 
     def _judge(self, is_healthy: bool, why: str) -> None:
-        self.last_check_at = time.time()
+        self.last_check_at = self._now_ms() / 1000
         if self.is_known and is_healthy == self.is_healthy:
             return
         self.is_known = True
@@ -208,4 +213,4 @@ class DatabaseMonitor(threading.Thread):
             log_event(logger, logging.INFO, DATABASE_HEALTHY)
         else:
             log_event(logger, logging.ERROR, DATABASE_UNHEALTHY, why=why)
-        self._inbox.put(Wake())
+        self._tell(Wake())

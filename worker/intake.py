@@ -11,8 +11,17 @@ from collections.abc import Iterable, Mapping
 
 from outbox.records import NewRecord, Position
 from outbox.store import Outbox
-from worker.assignment import Commit, CommitMetadata, Fingerprint, Known, LogRange, Start, Why, where_to_start
-from worker.consumer import value_hash
+from worker.assignment import (
+    Commit,
+    CommitMetadata,
+    Fingerprint,
+    Known,
+    LogRange,
+    Start,
+    Why,
+    value_hash,
+    where_to_start,
+)
 from worker.merge import FetchedRecord
 from worker.messages import Origin
 

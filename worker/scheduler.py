@@ -11,28 +11,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import dramatiq
 
 from entities.writesets import after_failure
-from outbox.records import FailedAttempt, HandedBack, Settled
-from outbox.states import State
 from outbox.store import Outbox
 from worker.messages import (
     Batch,
-    Outcome,
-    OutcomeLine,
     Settlement,
     Verdicts,
     apply_operation_message,
     apply_operations_message,
     bury_message,
 )
+from worker.outcomes import Changes, backoff_ms, weigh_line
 from worker.planner import Planned, Planner
 from worker.settings import Settings
-from worker.tasks import DEADLY, Task, Verdictable, task_of
+from worker.tasks import Task, Verdictable, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,29 +54,6 @@ class InFlight:
     tasks: dict[int, Task]
     heard_at: float
     is_alone: bool = False
-
-
-@dataclass(slots=True)
-class Changes:
-    """What settlements change: first committed to the outbox, then adopted by the scheduler."""
-
-    settled: list[Settled] = field(default_factory=list)
-    failed: list[FailedAttempt] = field(default_factory=list)
-    handed_back: list[HandedBack] = field(default_factory=list)
-    verdicts: dict[int, Verdictable] = field(default_factory=dict)
-    applied: list[Task] = field(default_factory=list)
-    dead: list[Task] = field(default_factory=list)
-    heard: set[str] = field(default_factory=set)
-    is_outage: bool = False
-    is_fenced: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.settled or self.failed or self.handed_back)
-
-
-def backoff_ms(attempts: int, base_ms: int) -> int:
-    """The wait (ms) before the next attempt, after so many failed ones (at least one): base, 2·base, 4·base …"""
-    return base_ms << (attempts - 1)
 
 
 class Scheduler:
@@ -239,63 +213,11 @@ class Scheduler:
                 )
                 planned = self._planner.get(seq) if seq is not None else None
                 if planned is not None and planned.item.operation.incarnation == line.incarnation:
-                    self._weigh_line(changes, settlement, line, planned)
+                    weigh_line(changes, settlement, line, planned, epoch=self.epoch, retry_at=self._retry_at)
         return changes
 
-    def _weigh_line(self, changes: Changes, settlement: Settlement, line: OutcomeLine, planned: Planned[Task]) -> None:
-        task = planned.item
-        if line.outcome is Outcome.APPLIED:
-            changes.applied.append(task)
-            changes.settled.append(Settled(task.seq, line.incarnation, State.APPLIED, line.attempts))
-            return
-        if line.outcome is Outcome.DEAD:
-            task.attempts, task.error_kind, task.reason = line.attempts, line.error_kind, line.reason
-            changes.dead.append(task)
-            changes.settled.append(
-                Settled(task.seq, line.incarnation, State.DEAD, line.attempts, line.error_kind, line.reason)
-            )
-            return
-        if task.batch_id != settlement.batch_id:
-            return  # a copy that was given up: only what is final is still true
-        match line.outcome:
-            case Outcome.RETRYING:
-                changes.failed.append(
-                    FailedAttempt(
-                        task.seq, line.incarnation, line.attempts, line.error_kind, line.reason, line.next_attempt_at
-                    )
-                )
-            case Outcome.WAITS if not planned.waits_wider:
-                changes.handed_back.append(
-                    HandedBack(
-                        task.seq, line.incarnation, waits_wider=True, error_kind=line.error_kind, why=line.reason
-                    )
-                )
-            case Outcome.FAILED | Outcome.WAITS:
-                attempts = task.attempts + 1
-                next_attempt_at = self._now_ms() + backoff_ms(attempts, self._settings.retry_delay_ms)
-                changes.failed.append(
-                    FailedAttempt(
-                        task.seq, line.incarnation, attempts, line.error_kind, line.reason, next_attempt_at, True
-                    )
-                )
-                changes.handed_back.append(HandedBack(task.seq, line.incarnation, goes_alone=True))
-            case Outcome.DEADLY:
-                if planned.goes_alone:
-                    changes.verdicts[task.seq] = Verdictable(DEADLY, line.reason)
-                changes.handed_back.append(
-                    HandedBack(
-                        task.seq,
-                        line.incarnation,
-                        goes_alone=True,
-                        deaths=task.deaths + 1,
-                        error_kind=DEADLY,
-                        why=line.reason,
-                    )
-                )
-            case Outcome.HANDED_BACK | Outcome.UNAVAILABLE | Outcome.FENCED:
-                changes.handed_back.append(HandedBack(task.seq, line.incarnation))
-                changes.is_outage |= line.outcome is Outcome.UNAVAILABLE
-                changes.is_fenced |= line.outcome is Outcome.FENCED and settlement.epoch == self.epoch
+    def _retry_at(self, attempts: int) -> int:
+        return self._now_ms() + backoff_ms(attempts, self._settings.retry_delay_ms)
 
     def adopt(self, changes: Changes) -> None:
         """Take over what the outbox has committed: followers become ready, slots become free."""

@@ -8,8 +8,8 @@ picked up again and again kills its workers.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -52,14 +52,17 @@ def push(client: redis.Redis[bytes], outbox_id: str, settlement: Settlement) -> 
         pipeline.execute()
 
 
-class SettlementReader(threading.Thread):
-    """Drains the list for the main loop, in bulk, waiting out any loss of Redis."""
+class SettlementReader:
+    """Drains the list for the main loop, in bulk, waiting out any loss of Redis. ``run`` is a thread's, ``read`` one step.
 
-    def __init__(self, client: redis.Redis[Any], outbox_id: str, inbox: queue.SimpleQueue[Event]) -> None:
-        super().__init__(name="settlements", daemon=True)
+    Parameters:
+      tell: takes events for the main loop.
+    """
+
+    def __init__(self, client: redis.Redis[Any], outbox_id: str, tell: Callable[[Event], None]) -> None:
         self._client = client
         self._key = settlements_key(outbox_id)
-        self._inbox = inbox
+        self._tell = tell
         self._stopping = threading.Event()
         self.is_connected = False
 
@@ -69,23 +72,25 @@ class SettlementReader(threading.Thread):
     def run(self) -> None:
         while not self._stopping.is_set():
             try:
-                settlements = self._drain()
+                self.read()
             except redis.RedisError as error:
                 if self.is_connected:
                     logger.error("Redis (broker) is not reachable: %s", error)
                 self.is_connected = False
                 self._stopping.wait(BACKOFF_S)
-                continue
             except Exception:  # the outermost loop of this thread: what was drained is dispatched again
                 logger.exception("Draining the settlements failed in a way it should not")
                 self._stopping.wait(BACKOFF_S)
-                continue
-            if not self.is_connected:
-                logger.info("Redis (broker) connected")
-                self.is_connected = True
-            if settlements:
-                reach(Point.DRAINED)
-                self._inbox.put(Settled(settlements))
+
+    def read(self) -> None:
+        """Wait a moment for settlements and hand over those there are. Raises Redis's errors."""
+        settlements = self._drain()
+        if not self.is_connected:
+            logger.info("Redis (broker) connected")
+            self.is_connected = True
+        if settlements:
+            reach(Point.DRAINED)
+            self._tell(Settled(settlements))
 
     def _drain(self) -> list[Settlement]:
         first = self._client.blpop(self._key, timeout=BLOCK_S)

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.logs import DEAD_LETTER, PROCESSED, RECEIVED, log_event
 from worker.merge import FetchedRecord
-from worker.scheduler import Changes
+from worker.outcomes import Changes
 
 logger = logging.getLogger(__name__)
 

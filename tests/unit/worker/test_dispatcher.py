@@ -30,13 +30,12 @@ class Bench:
         self.now = 0.0
         self.inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.broker = FakeBroker(held={"b1"}, client=fakeredis.FakeRedis())
-        self.dispatcher = Dispatcher(self.broker, "outbox", self.inbox, LEASE_S, lambda: self.now)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(self.broker, "outbox", self.inbox.put, LEASE_S, lambda: self.now)
 
     def inspect(self, after_s: float = 5.0) -> list[str]:
         self.now += after_s
         self.dispatcher.inspect(["b1"])
-        job = self.dispatcher._jobs.get_nowait()
-        self.dispatcher._inspect(job.batch_ids)  # type: ignore[union-attr]
+        self.dispatcher.step()
         events = []
         while not self.inbox.empty():
             events.append(self.inbox.get())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from typing import Any
 
 import peewee
@@ -16,31 +15,28 @@ from worker.settings import load_settings
 
 
 @pytest.fixture
-def monitor(tmp_path: Any) -> Any:
+def told() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def monitor(tmp_path: Any, told: list[Event]) -> Any:
     database = open_database(DatabaseConfig(engine="sqlite", name=str(tmp_path / "database.sqlite3")))
-    inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    yield DatabaseMonitor(load_settings({}), inbox, database, "outbox")
+    yield DatabaseMonitor(load_settings({}), told.append, database, "outbox")
     database.close()
 
 
-def events(monitor: DatabaseMonitor) -> list[Event]:
-    found = []
-    while not monitor._inbox.empty():
-        found.append(monitor._inbox.get())
-    return found
-
-
-def test_a_probe_makes_the_tables_and_opens_the_gate_with_an_epoch(monitor: DatabaseMonitor) -> None:
+def test_a_probe_makes_the_tables_and_opens_the_gate_with_an_epoch(monitor: DatabaseMonitor, told: list[Event]) -> None:
     monitor.want_epoch(3)
 
-    monitor._check()
+    monitor.look()
 
     assert monitor.is_healthy
-    assert [event for event in events(monitor) if isinstance(event, EpochRaised)] == [EpochRaised(3, 1)]
+    assert [event for event in told if isinstance(event, EpochRaised)] == [EpochRaised(3, 1)]
 
 
 def test_locks_in_the_way_of_the_epoch_are_no_outage_and_it_is_raised_later(
-    monitor: DatabaseMonitor, monkeypatch: pytest.MonkeyPatch
+    monitor: DatabaseMonitor, told: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def locked(*_: Any) -> int:
         raise peewee.OperationalError(1205, "Lock wait timeout exceeded")
@@ -48,11 +44,11 @@ def test_locks_in_the_way_of_the_epoch_are_no_outage_and_it_is_raised_later(
     monitor.want_epoch(3)
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "raise_epoch", locked)
-        monitor._check()
+        monitor.look()
 
     assert monitor.is_healthy
-    monitor._check()
-    assert EpochRaised(3, 1) in events(monitor)
+    monitor.look()
+    assert EpochRaised(3, 1) in told
 
 
 @pytest.mark.parametrize("error", [peewee.OperationalError(2013, "Lost connection"), RuntimeError("of the driver")])
@@ -62,10 +58,10 @@ def test_a_probe_that_fails_shuts_the_gate(
     def fails(*_: Any) -> None:
         raise error
 
-    monitor._check()
+    monitor.look()
     monkeypatch.setattr(ledger, "probe", fails)
 
-    monitor._check()
+    monitor.look()
 
     assert not monitor.is_healthy
 
@@ -78,6 +74,6 @@ def test_the_ledger_is_pruned_by_the_partition_up_to_its_log_s_start(
     monitor.prune_ledger([PrunableLog(0, 1, 70), PrunableLog(2, 0, 5)])
 
     for _ in range(3):
-        monitor._check()
+        monitor.look()
 
     assert asked == [("db-operations-buffer", 0, 1, 70), ("db-operations-buffer", 2, 0, 5)]

@@ -15,7 +15,8 @@ from outbox.states import State
 from outbox.store import Outbox
 from tests.support.streams import a_message, a_user
 from worker.messages import APPLY_OPERATION, APPLY_OPERATIONS, BURY, Outcome, OutcomeLine, Settlement
-from worker.scheduler import Scheduler, backoff_ms
+from worker.outcomes import backoff_ms
+from worker.scheduler import Scheduler
 from worker.settings import Settings, load_settings
 
 
