@@ -192,10 +192,10 @@ def expected_cache(connection: pymysql.Connection[Any], entity: str) -> dict[str
     with connection.cursor(pymysql.cursors.DictCursor) as cursor:
         cursor.execute(f"SELECT * FROM `{table}`")
         rows = [dict(row) for row in cursor.fetchall()]
-    return {f"{entity}:{row['id']}": _cached(columns, row) for row in rows}
+    return {f"{entity}:{row['id']}": as_cached(columns, row) for row in rows}
 
 
-def _cached(columns: dict[str, str], row: dict[str, Any]) -> dict[str, Any]:
+def as_cached(columns: dict[str, str], row: dict[str, Any]) -> dict[str, Any]:
     cached = {"id": row["id"]}
     for name, column in columns.items():
         if name != "passwordHash":

@@ -4,7 +4,8 @@ After a commit the touched keys are unlinked, and so are their leases (`Cache.in
 message of its own (`Cache.sync`): a random lease on each key, the rows as they now are, and each value set only if its
 lease is still there. So a reader that a write has overtaken finds its lease gone and reads anew: late, doubled, racing
 with a flush or with other syncs, it cannot leave an old value. The rows stay share-locked until their values are set: a
-write of the application, which knows no leases, comes wholly before the read or wholly after the value.
+write of the application, which knows no leases, comes wholly before the read or wholly after the value. A reader that
+fails on the way takes back what it has set or may have set, since it may have lost its locks.
 
 While Redis cannot be reached all functions raise `redis.RedisError`, and may be called again.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -74,8 +76,8 @@ class Cache:
     """
 
     def __init__(self, client: redis.Redis, *, with_secrets: bool = False) -> None:
-        self._client = client
-        self._with_secrets = with_secrets
+        self.client = client
+        self.with_secrets = with_secrets
 
     @classmethod
     def connect(cls, settings: Settings) -> Cache:
@@ -94,7 +96,7 @@ class Cache:
     def invalidate(self, sync: CacheSync) -> None:
         """Forget the rows that a commit has changed, and whoever is filling them. Call it between commit and settling."""
         doomed = [name for key in sync.keys for name in (key, _lease(key))]
-        with self._client.pipeline(transaction=False) as pipeline:
+        with self.client.pipeline(transaction=False) as pipeline:
             for portion in _portions(doomed):
                 pipeline.unlink(*portion)
             pipeline.execute()
@@ -109,11 +111,11 @@ class Cache:
         Gives the messages to send then. Raises Redis's and Peewee's errors: run it again later, as it stands.
         """
         if sync == PURGE:
-            delay_ms = lists.purge(self._client, message_id)
+            delay_ms = lists.purge(self.client, message_id)
             return () if delay_ms is None else (Again(PURGE, delay_ms),)
         to_send = []
         if sync.entities:
-            delay_ms = lists.mark_dirty(self._client, sync.entities, message_id)
+            delay_ms = lists.mark_dirty(self.client, sync.entities, message_id)
             if delay_ms is not None:
                 to_send.append(Again(PURGE, delay_ms))
         try:
@@ -141,28 +143,37 @@ class Cache:
     def _fill_portion(self, keys: Sequence[str]) -> list[str]:
         """One round; the keys whose lease was lost. If others' locks were in the way, all of them."""
         lease = secrets.token_hex(8)
-        with self._client.pipeline(transaction=False) as pipeline:
+        with self.client.pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.set(_lease(key), lease, ex=LEASE_TTL_S)
             pipeline.execute()
         reach(Point.LEASED)
         try:
             with database.transaction():
-                values = _read(keys, self._with_secrets)
+                values = _read(keys, self.with_secrets)
                 reach(Point.READ)
                 # Still inside: what the application writes must wait until the value is set.
                 return self._set_leased(values, lease)
+        except redis.RedisError:
+            self._take_back(keys)  # the script may have arrived and run yet, when the rows are no longer locked
+            raise
         except peewee.PeeweeException as error:
+            self._take_back(keys)  # the locks may have been lost before the values were set
             if classify(error).kind is FailureKind.CONTENTION:
                 return list(keys)
             database.close()
             raise
 
+    def _take_back(self, keys: Sequence[str]) -> None:
+        """Forget what this reader has set or may yet set: it does not know any more whether that is true."""
+        with suppress(redis.RedisError):
+            self.invalidate(CacheSync(tuple(keys), ()))
+
     def _set_leased(self, values: dict[str, bytes], lease: str) -> list[str]:
         """Set the values of which the lease is this one; the keys that have none any more."""
         keys = list(values)
         names = [name for key in keys for name in (key, _lease(key))]
-        lost = run_script(self._client, "set", names, [lease, VALUE_TTL_S, *values.values()])
+        lost = run_script(self.client, "set", names, [lease, VALUE_TTL_S, *values.values()])
         reach(Point.FILLED)
         return [keys[number - 1] for number in lost]
 
@@ -174,7 +185,7 @@ class Cache:
         """
         for portion in _portions(list(settled_keys)):
             names = [f"{key}:pending" for key, _ in portion]
-            run_script(self._client, "pending", names, [operation_id for _, operation_id in portion])
+            run_script(self.client, "pending", names, [operation_id for _, operation_id in portion])
 
 
 def _read(keys: Sequence[str], with_secrets: bool) -> dict[str, bytes]:
