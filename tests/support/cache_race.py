@@ -63,7 +63,7 @@ STOP_S = 120
 
 #: One of so many scripts comes to Redis late, when its caller has given up; one of so many readers loses its connection,
 #: and its locks with it, while it dawdles.
-LATE_ONE_IN, KILLED_ONE_IN = 40, 200
+LATE_ONE_IN, KILLED_ONE_IN = 20, 200
 
 #: In one of so many fills the reader dawdles, for at most so many seconds: what overtakes it there is what a race is for.
 DAWDLES_ONE_IN, DAWDLE_S = 20, 0.003
@@ -333,7 +333,7 @@ class _Service:
             self._due.append(sync)
         for _ in range(len(self._due) // 10):
             self._sync(self._due.pop(chance.randrange(len(self._due))))
-        if chance.random() < 0.3:
+        if chance.random() < 0.1:
             self._redis.arrive()
 
     def rest(self) -> None:
