@@ -103,10 +103,10 @@ def bury_verdicts(verdicts: Verdicts) -> BatchResult:
 def _apply(batch: Batch, works: Sequence[Work], is_alone: bool) -> None:
     _stop_if_fenced(batch)
     reach(Point.FENCE_PASSED)
-    apply_works(works, is_alone)
+    apply_works(works, is_alone, batch.holds_lanes)
 
 
-def apply_works(works: Sequence[Work], is_alone: bool) -> None:
+def apply_works(works: Sequence[Work], is_alone: bool, holds_lanes: bool = False) -> None:
     """What a transaction does with operations, once it is known that it may: rows, and lines in the ledger.
 
     For `apply_batch` and for who only wants to see what would become of them (`worker.rehearsal`), and rolls it back.
@@ -115,6 +115,7 @@ def apply_works(works: Sequence[Work], is_alone: bool) -> None:
     desk.answer_settled()
     runner = RowRunner(is_alone, desk.look_again)
     held = HeldKeys()
+    _hold_lanes(works if holds_lanes else (), held)
     settled_here: dict[str, Work] = {}
     for stage in _stages([work for work in works if work.outcome is None]):
         ready = []
@@ -133,9 +134,17 @@ def apply_works(works: Sequence[Work], is_alone: bool) -> None:
                 held.add(work.keys)
             else:
                 settled_here[work.id] = work
+        _hold_lanes(stage if holds_lanes else (), held)
     reach(Point.ROWS_WRITTEN)
     desk.write()
     reach(Point.LINES_WRITTEN)
+
+
+def _hold_lanes(works: Iterable[Work], held: HeldKeys) -> None:
+    """Have what follows the dead letters among these on their rows go back: ingest holds it then."""
+    for work in works:
+        if work.outcome is Outcome.DEAD:
+            held.add(work.lane)
 
 
 def _bury(verdicts: Verdicts, works: Sequence[Work]) -> None:

@@ -64,6 +64,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     """The operations of one message, in order. It is applied only while `epoch` is the consumer group's current one.
 
     `batch_id` is the message's id too; each dispatch takes a new one. Settlements go to the outbox named `outbox_id`.
+    `holds_lanes`: what follows a dead letter on its row, in this batch too, goes back instead of overtaking it.
     """
 
     batch_id: str
@@ -71,6 +72,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     consumer_group: str
     epoch: int
     operations: tuple[DispatchedOperation, ...]
+    holds_lanes: bool = False
 
     def __repr__(self) -> str:
         return f"Batch({self.batch_id!r}, epoch {self.epoch}, {_summary(self.operations)})"

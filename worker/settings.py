@@ -139,6 +139,12 @@ class Settings:
         choice("refuse", "ignore"),
         "what becomes of an attribute that the entity does not have",
     )
+    dead_letter_policy: Literal["pass", "hold"] = _setting(
+        "DEAD_LETTER_POLICY",
+        "pass",
+        choice("pass", "hold"),
+        "what follows a dead letter on its row goes on, or is held until you replay or discard it",
+    )
     cache_secrets: bool = _setting(
         "CACHE_SECRETS", "false", boolean(), "whether the cache may hold secret attributes (passwordHash)"
     )

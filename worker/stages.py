@@ -48,7 +48,7 @@ class HeldKeys:
 
     def block(self, writeset: Writeset) -> bool:
         """Whether an operation with these keys would overtake a held one."""
-        if not self._exclusive:  # whatever is held holds at least its own id
+        if not self._exclusive:  # what goes back holds at least its own id; a lane only ever holds rows exclusively
             return False
         return not (
             self._exclusive.isdisjoint(writeset.exclusive)

@@ -12,7 +12,7 @@ from entities.envelope import Envelope, content_digest, decode, peek
 from entities.errors import InvalidOperation
 from entities.ledger import SettledOperation
 from entities.operations import Insert, RowAction, actions_of
-from entities.writesets import Writeset, invalid_writeset, writeset
+from entities.writesets import Writeset, invalid_writeset, is_row, writeset
 from worker.messages import DispatchedOperation, Outcome, OutcomeLine, Verdict
 
 #: The error kind of an operation that is out of form.
@@ -67,6 +67,12 @@ class Work:
     def is_held(self) -> bool:
         """Whether it goes back unsettled, so that what conflicts with it has to go back too."""
         return self.outcome is not None and self.outcome not in (Outcome.APPLIED, Outcome.DEAD)
+
+    @property
+    def lane(self) -> Writeset:
+        """The rows that a dead letter holds: those it was to write, as far as they can be told."""
+        rows = filter(is_row, (*self.keys.exclusive, *self.claimed_keys))
+        return Writeset(frozenset(rows), frozenset(), frozenset())
 
     def applied(self, touched: Iterable[str]) -> None:
         self.outcome = Outcome.APPLIED
