@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -62,9 +62,13 @@ def writeset(operation_id: str, actions: Sequence[RowAction]) -> Writeset:
     return Writeset(frozenset(exclusive), frozenset(shared - exclusive), frozenset(entities))
 
 
-def invalid_writeset(operation_id: str) -> Writeset:
-    """The keys of an operation that is out of form: it touches no row, but its id must not be settled twice at once."""
-    return Writeset(frozenset((f"op:{operation_id}",)), frozenset(), frozenset())
+def invalid_writeset(operation_id: str, rows: Iterable[str] = ()) -> Writeset:
+    """The keys of an operation that is out of form: it touches no row, but its id must not be settled twice at once.
+
+    Parameters:
+      rows: the keys of rows that are nevertheless to wait for it.
+    """
+    return Writeset(frozenset((f"op:{operation_id}", *rows)), frozenset(), frozenset())
 
 
 def after_failure(keys: Writeset) -> Writeset:

@@ -1,8 +1,9 @@
 """Dead letters: bringing them in from the database's ledger, and what an operator does with them.
 
 A replay puts the letter at the tail of the order under a new seq, as the next incarnation of its operation; its
-``entry_id`` and its history stay. A letter that holds others keeps its place, since they are to come after it: its
-incarnation alone then tells late outcomes apart. Everything here is conditional on the letter being dead at that moment.
+``entry_id`` and its history stay. Where letters hold what follows them on their rows, a
+replay keeps the letter's place instead, since the others are to come after it: its incarnation alone then tells late
+outcomes apart. Everything here is conditional on the letter being dead at that moment.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from peewee import SQL, fn
 from outbox.announcements import Announcements, Audience
 from outbox.file import clean_text
 from outbox.intake import Intake
-from outbox.models import ENTRIES, IS_HELD, WAS_REPLAYED, HistoryRow, StoredEntry, is_entry
+from outbox.models import ENTRIES, WAS_REPLAYED, HistoryRow, StoredEntry, is_entry
+from outbox.notes import Notes
 from outbox.records import NO_TIMESTAMP, DeskResult, ImportedLetter
 from outbox.states import State
 
@@ -26,7 +28,9 @@ LETTERS_A_TRANSACTION = 100
 IMPORTED = "imported"
 
 _KNOWN_TEXT = f"SELECT 1 FROM {ENTRIES} WHERE log_id = ? AND offset = ?"
-_HOLDS_TEXT = f"SELECT 1 FROM {ENTRIES} WHERE {IS_HELD} AND held_by = ? LIMIT 1"
+
+#: The note that says whether dead letters hold what follows them on their rows.
+HOLDS_LANES = "holds lanes"
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -40,7 +44,7 @@ class _Found(msgspec.Struct, frozen=True):
     operation_id: str
 
 
-class Letters(Intake, Announcements):
+class Letters(Notes, Intake, Announcements):
     """The part of the outbox that deals with dead letters."""
 
     def import_dead(
@@ -104,8 +108,8 @@ class Letters(Intake, Announcements):
         return True
 
     def replay(self, entry_ids: Sequence[int], who: str, why: str) -> list[DeskResult]:
-        """Dead → pending, as a new incarnation with no attempts: at the tail of the order, in the order of these ids; one that
-        holds others, where it stood.
+        """Dead → pending, as a new incarnation with no attempts: at the tail of the order, in the order of these ids;
+        where letters hold others (``note_policy``), in its place.
 
         :param who: the operator, for the history.
         :returns: for each id what became of it; one that is not dead is left alone.
@@ -143,7 +147,7 @@ class Letters(Intake, Announcements):
     def _replay(self, letter: _Found, who: str, why: str) -> DeskResult:
         incarnation = 1 + self._highest_incarnation(letter)
         place: dict[str, int] = {}
-        if not self._holds_others(letter):
+        if not self._holds_lanes():
             place = {"seq": self._next_seq(), "first_seq": letter.entry_id}
         self._update_letter(
             letter,
@@ -173,8 +177,13 @@ class Letters(Intake, Announcements):
         ).execute(self.database)
         self._count({State.DEAD: -1, state: 1})
 
-    def _holds_others(self, letter: _Found) -> bool:
-        return self._sql(_HOLDS_TEXT, (letter.seq,)).fetchone() is not None
+    def note_policy(self, holds_lanes: bool) -> None:
+        """Left by ingest: whether operations wait behind a dead letter on their row, which a replay must then precede."""
+        self.leave_note(HOLDS_LANES, str(holds_lanes))
+
+    def _holds_lanes(self) -> bool:
+        note = self.note(HOLDS_LANES)
+        return note is not None and note.text == str(True)
 
     def _next_seq(self) -> int:
         """Take the next seq. SQLite counts only what is inserted, so its own count is moved on by hand."""

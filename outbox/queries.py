@@ -6,7 +6,8 @@ hundreds of megabytes; so long lists are read in pages, each statement over a bo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -40,6 +41,8 @@ _OF_STATE = f"SELECT {_SELECTED} FROM {ENTRIES} WHERE state = {{:d}} AND {NOT_AP
 
 #: One index, a stretch of it for each state: SQLite merges them by seq as it reads, and stops where we stop.
 _WINDOW_TEXT = f"{' UNION ALL '.join(_OF_STATE.format(state) for state in PLANNABLE)} ORDER BY seq LIMIT ?"
+
+_IN_STATE_TEXT = f"SELECT seq FROM {ENTRIES} WHERE seq IN (SELECT value FROM json_each(?)) AND state = ?"
 
 _MARK_TEXT = f"SELECT min(offset) FROM {ENTRIES} WHERE log_id = ? AND {OWED_TO_KAFKA}"
 
@@ -95,6 +98,10 @@ class Queries(Intake):
     def pending_total(self) -> int:
         """How many entries are not settled: pending, dispatched or held. Cheap."""
         return self.counts().unsettled
+
+    def in_state(self, seqs: Sequence[int], state: State) -> frozenset[int]:
+        """Those of these seqs whose entries are in this state."""
+        return frozenset(seq for (seq,) in self._sql(_IN_STATE_TEXT, (json.dumps(seqs), state)))
 
     def entry(self, entry_id: int) -> Entry | None:
         """The entry with this id, also after replays; None: there is none."""

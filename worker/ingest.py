@@ -71,6 +71,7 @@ class Ingest:
         self._dispatcher = Dispatcher(
             self._broker, outbox_id, self._inbox.put, settings.lease_ms / 1000, time.monotonic
         )
+        self._outbox.note_policy(settings.dead_letter_policy == "hold")
         self._turns = Turns(settings, self._outbox, self._kafka.reading, self._monitor, self._dispatcher)
         self._threads = {
             name: threading.Thread(target=run, name=name, daemon=True)

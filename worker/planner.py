@@ -118,6 +118,10 @@ class Planner(Generic[Item]):
     def get(self, seq: int) -> Planned[Item] | None:
         return self._window.get(seq)
 
+    def waiting(self) -> list[Planned[Item]]:
+        """What is in the window and has not been taken, in outbox order."""
+        return sorted((one for one in self._window.values() if not one.is_taken), key=lambda one: one.seq)
+
     # ------------------------------------------------------------------------------------------- filling the window
 
     @property
@@ -131,6 +135,12 @@ class Planner(Generic[Item]):
             return False
         while_busy = PARKING_WHILE_BUSY + PARKING_FOR_EACH_ADMITTED * self._parked.admitted_behind
         return self._parked.count >= (min(while_busy, self.max_operations) if self._in_batches else self.max_operations)
+
+    def read_again(self, seq: int) -> int:
+        """Operations from ``seq`` on have become pending: where the outbox is to be read again from, to meet them all."""
+        parked, self._parked = self._parked, None
+        self._has_changed_since_unpark = True
+        return min(seq, parked.first_seq) if parked is not None and parked.count else seq
 
     @property
     def must_read_again_from(self) -> int | None:

@@ -17,7 +17,9 @@ from typing import Protocol
 import dramatiq
 
 from entities.writesets import after_failure
+from outbox.states import State
 from outbox.store import Outbox
+from worker.holding import Holding
 from worker.messages import (
     Batch,
     Settlement,
@@ -78,6 +80,7 @@ class Scheduler:
         self._now_ms = now_ms
         self._batches = 0
         self.epoch: int | None = None
+        self.holding = Holding(outbox, settings.dead_letter_policy == "hold")
         self.forget()
 
     # --------------------------------------------------------------------------------------------- the assignment
@@ -91,6 +94,18 @@ class Scheduler:
         self._alone_in_flight = 0
         self.just_sent: list[int] = []
         self._read_to = 0
+        self._may_hold_more = True
+        self.holding.forget()
+
+    def open(self, epoch: int) -> None:
+        """The database knows us as the active ingest: from now on operations may be sent, in this epoch."""
+        self.epoch = epoch
+        self.holding.look_at_letters()
+
+    def let_go(self, letters: list[int]) -> None:
+        """These dead letters are replayed or discarded, and what they held is pending again, in its place."""
+        self.holding.let_go(letters)
+        self._read_to = min(self._read_to, self._planner.read_again(min(letters)) - 1)
         self._may_hold_more = True
 
     def note_appended(self) -> None:
@@ -139,8 +154,12 @@ class Scheduler:
                 if entry.seq in self._planner:
                     self._planner.note_read(entry.seq)
                 else:
-                    task, keys = task_of(entry)
+                    task, keys = task_of(entry, names_rows=self.holding.is_on)
+                    if self.holding.holds(entry.seq, keys):
+                        continue
                     goes_alone = entry.goes_alone or entry.attempts > 0
+                    if self.holding.is_on and task.verdict is not None:
+                        goes_alone = True  # in a batch, what rides behind it would be applied beside its burial
                     if entry.attempts:
                         keys = after_failure(keys)
                     planned = Planned(entry.seq, keys, task.size, task, entry.waits_wider, goes_alone)
@@ -187,6 +206,7 @@ class Scheduler:
             self._settings.kafka_group_id,
             self.epoch,
             tuple(task.operation for task in tasks),
+            self.holding.is_on,
         )
 
     def _take_off(self, tasks: Sequence[Task], is_alone: bool = False) -> str:
@@ -222,10 +242,12 @@ class Scheduler:
     def adopt(self, changes: Changes) -> None:
         """Take over what the outbox has committed: followers become ready, slots become free."""
         for settled in changes.settled:
-            planned = self._planner.finish(settled.seq)
+            planned = self._planner.get(settled.seq)
             if planned is not None:
                 self._land(planned.item)
-                del self._by_origin[_place(planned.item)]
+                self._leave_window(planned)
+                if settled.state is State.DEAD:
+                    self.holding.died(settled.seq, planned.writeset)
         for failed in changes.failed:
             planned = self._planner.get(failed.seq)
             if planned is not None:
@@ -242,8 +264,20 @@ class Scheduler:
                 self._planner.hand_back(
                     handed_back.seq, waits_wider=handed_back.waits_wider, goes_alone=handed_back.goes_alone
                 )
+        if changes.dead or changes.handed_back:
+            self._hold_what_follows()
         for batch_id in changes.heard & self._in_flight.keys():
             self._in_flight[batch_id].heard_at = self._clock()
+
+    def _hold_what_follows(self) -> None:
+        """Take out of the window what a dead letter holds."""
+        for planned in self._planner.waiting() if self.holding.is_on else ():
+            if self.holding.holds(planned.seq, planned.writeset):
+                self._leave_window(planned)
+
+    def _leave_window(self, planned: Planned[Task]) -> None:
+        self._planner.finish(planned.seq)
+        del self._by_origin[_place(planned.item)]
 
     def _land(self, task: Task) -> None:
         batch_id, task.batch_id = task.batch_id, None

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from entities.envelope import decode
 from entities.errors import InvalidOperation
 from entities.operations import actions_of
-from entities.writesets import Writeset, invalid_writeset, writeset
+from entities.writesets import Writeset, invalid_writeset, is_row, writeset
 from outbox.records import Entry
 from worker.messages import DispatchedOperation, Origin, Verdict
+from worker.work import INVALID, named_rows
 
 logger = logging.getLogger(__name__)
 
-#: The kinds of a verdict that ingest reaches itself.
-INVALID, DEADLY, INTERNAL = "invalid", "deadly", "internal"
+#: The kinds of a verdict that ingest reaches itself, beside INVALID.
+DEADLY, INTERNAL = "deadly", "internal"
 
 #: What an entry costs in memory beside its bytes, roughly; for the window's limit.
 OVERHEAD_BYTES = 2_000
@@ -66,8 +67,12 @@ class Task:
         )
 
 
-def task_of(entry: Entry) -> tuple[Task, Writeset]:
-    """The entry's task and the keys it takes. What cannot be decoded or is invalid carries its verdict."""
+def task_of(entry: Entry, *, names_rows: bool = False) -> tuple[Task, Writeset]:
+    """The entry's task and the keys it takes. What cannot be decoded or is invalid carries its verdict.
+
+    Parameters:
+      names_rows: Whether an invalid operation takes the rows that its message names, so that others wait behind it.
+    """
     operation = DispatchedOperation(
         Origin(entry.topic, entry.generation, entry.partition, entry.offset),
         entry.operation_id,
@@ -84,8 +89,10 @@ def task_of(entry: Entry) -> tuple[Task, Writeset]:
         entry.error_kind or "",
         entry.reason or "",
     )
+    envelope = None
     try:
-        keys = writeset(entry.operation_id, actions_of(decode(entry.raw)))
+        envelope = decode(entry.raw)
+        keys = writeset(entry.operation_id, actions_of(envelope))
     except InvalidOperation as error:
         task.verdict = Verdictable(INVALID, str(error))
     except Exception as error:  # one message, whatever is in it, must not stop all others
@@ -93,4 +100,5 @@ def task_of(entry: Entry) -> tuple[Task, Writeset]:
         task.verdict = Verdictable(INTERNAL, f"decoding failed unexpectedly: {type(error).__name__}")
     else:
         return task, keys
-    return task, invalid_writeset(entry.operation_id)
+    rows = filter(is_row, named_rows(envelope)) if names_rows and envelope is not None else ()
+    return task, invalid_writeset(entry.operation_id, rows)

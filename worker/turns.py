@@ -144,13 +144,15 @@ class Turns:
         portions = self._portions_that_fit()
         records = [record for portion in portions for record in portion.records]
         changes = self.scheduler.weigh(self._to_settle)
-        if not (records or changes or (is_idle and self.scheduler.just_sent)):
+        just_held = self.scheduler.holding.just_held
+        if not (records or changes or just_held or (is_idle and self.scheduler.just_sent)):
             self.scheduler.adopt(changes)
             self._to_settle.clear()
             return
         try:
             with self._outbox.transaction():
                 self._outbox.mark_dispatched(self.scheduler.just_sent)
+                self._outbox.hold(just_held)
                 positions = self._intake.append(records)
                 if records:
                     reach(Point.APPENDING)
@@ -167,6 +169,7 @@ class Turns:
             reach(Point.SETTLED)
         self._intake.adopt(positions)
         self.scheduler.just_sent.clear()
+        just_held.clear()
         self.scheduler.adopt(changes)
         self._to_settle.clear()
         for _ in portions:
@@ -233,7 +236,7 @@ class Turns:
             case EpochRaised():
                 if event.assignment == self._assignment:
                     logger.info("Epoch %d: this ingest is the active one", event.epoch)
-                    self.scheduler.epoch = event.epoch
+                    self.scheduler.open(event.epoch)
             case Lost():
                 self.scheduler.send_again(event.batch_ids)
 
@@ -251,6 +254,7 @@ class Turns:
     def _begin(self, event: Starting) -> None:
         self._insist(lambda: self._intake.begin(event.starts))
         reach(Point.BEGINNING)
+        self._insist(self._outbox.release_held)  # what is to be held still is found again
         released = self._insist(self._outbox.release_dispatched)
         if released:
             logger.info("%d operations that were in flight are dispatched again", released)
@@ -262,6 +266,7 @@ class Turns:
         """Another ingest raised the epoch. If the partitions are still ours, it is the one that is late: raise it again."""
         logger.warning("Another ingest has become active meanwhile: asking the database for a new epoch")
         self._insist(self._outbox.release_dispatched)
+        self._insist(self._outbox.release_held)
         self.scheduler.forget()
         self._database.want_epoch(self._assignment)
 
@@ -320,6 +325,13 @@ class Turns:
         if version != self._data_version:
             self._data_version = version
             self.scheduler.note_appended()
+            letters = self.scheduler.holding.decided()
+            if letters:
+                released = self._insist(lambda: self._outbox.release_held(letters))
+                logger.info(
+                    "%d dead letters are decided on: %s operations that they held go on", len(letters), released
+                )
+                self.scheduler.let_go(letters)
 
     def _prune_some(self) -> None:
         """One portion; the next turn takes the next, so that settlements are not held up."""

@@ -145,7 +145,7 @@ def read(operation: DispatchedOperation | Verdict) -> Work:
         operation.came_as or content_digest(envelope),
         actions,
         keys,
-        _claimed_by_actions(actions) if actions else _claimed_by(envelope),
+        _claimed_by_actions(actions) if actions else named_rows(envelope),
         operation_id,
         invalid_reason,
     )
@@ -188,8 +188,8 @@ def _claimed_by_actions(actions: Iterable[RowAction]) -> tuple[str, ...]:
     return tuple(cache_key(entity, row_id) for entity, row_id in ids if row_id is not None)
 
 
-def _claimed_by(envelope: Envelope) -> tuple[str, ...]:
-    """What an invalid message names, as far as it can be told."""
+def named_rows(envelope: Envelope) -> tuple[str, ...]:
+    """The cache keys of the rows that an invalid message names, as far as it can be told."""
     data = envelope.data
     records: list[Any] = [data]
     for name in ("records", "updates"):

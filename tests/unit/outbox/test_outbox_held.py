@@ -64,7 +64,8 @@ def test_a_start_lets_all_go(outbox: Outbox) -> None:
     assert states(outbox, followers) == [State.PENDING, State.PENDING]
 
 
-def test_a_letter_that_holds_others_is_replayed_in_its_place(outbox: Outbox) -> None:
+def test_where_letters_hold_others_a_replay_keeps_its_place(outbox: Outbox) -> None:
+    outbox.note_policy(holds_lanes=True)
     letter = a_dead_letter(outbox, 0)
     (follower,) = appended(outbox, a_record(1))
     outbox.hold([(follower, letter)])
