@@ -70,6 +70,11 @@ def operation_type(name: str) -> Callable[[Handler], Handler]:
     return register
 
 
+def operation_types() -> tuple[str, ...]:
+    """The names of all types, as they stand on the wire."""
+    return tuple(_handlers)
+
+
 def actions_of(envelope: Envelope) -> tuple[RowAction, ...]:
     """What the operation does to which rows, in order; raises InvalidOperation with all that is wrong."""
     handler = _handlers.get(envelope.type)

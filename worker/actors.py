@@ -13,6 +13,7 @@ import dramatiq
 
 import entities.operations
 from entities.database import open_database
+from worker.actor_metrics import count_messages
 from worker.applier import Applier
 from worker.broker import build_broker
 from worker.cache import Cache
@@ -28,6 +29,8 @@ configure_logging(settings)
 entities.operations.configure(settings.unknown_attributes)
 arm(os.environ)
 broker = build_broker(settings)
+if settings.actors_metrics_port:
+    count_messages(broker)
 dramatiq.set_broker(broker)
 open_database(database_config(settings))
 applier = Applier(settings, broker, Cache.connect(settings))

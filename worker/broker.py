@@ -25,6 +25,7 @@ from dramatiq.middleware import CurrentMessage, Retries
 
 from worker.broker_consumer import ServiceConsumer
 from worker.broker_life import WorkerLife
+from worker.living_workers import note_worker
 from worker.messages import APPLY_QUEUE, MessagePackEncoder
 from worker.redis_link import Patience, connect
 from worker.settings import Settings
@@ -171,7 +172,10 @@ class ServiceBroker(RedisBroker):
         seconds, micros = self.client.time()
         now_ms = seconds * 1000 + micros // 1000
         self.redis_clock_offset_ms = now_ms - current_millis()
-        self.client.zadd(f"{self.namespace}:__heartbeats__", {self.broker_id: now_ms})
+        with self.client.pipeline(transaction=False) as pipeline:
+            pipeline.zadd(f"{self.namespace}:__heartbeats__", {self.broker_id: now_ms})
+            note_worker(pipeline, self.broker_id, now_ms)
+            pipeline.execute()
 
     def _dispatch(self, command: str) -> Callable[..., Any]:
         """RedisBroker's own, but for the clock and for when maintenance is done."""

@@ -208,6 +208,18 @@ class Settings:
 
     dashboard_host: str = _setting("DASHBOARD_HOST", "127.0.0.1", text(), "the address the dashboard listens on")
     dashboard_port: int = _setting("DASHBOARD_PORT", "8080", integer(0, 65535), "its port; 0 = any free one")
+    metrics_host: str = _setting(
+        "METRICS_HOST", "127.0.0.1", text(), "the address ingest and the actors serve their numbers on"
+    )
+    metrics_port: int = _setting(
+        "METRICS_PORT", "9108", integer(0, 65535), "ingest's port for /metrics, /healthz and /readyz; 0 = none"
+    )
+    actors_metrics_port: int = _setting(
+        "ACTORS_METRICS_PORT",
+        "0",
+        integer(0, 65535),
+        "the actors' port for /metrics; 0 = none. Each dramatiq command on a host needs one of its own",
+    )
     log_level: int = _setting("LOG_LEVEL", "info", log_level(), "the least important lines that are written")
     log_dir: str = _setting("LOG_DIR", "logs", text(), "the folder of combined.log and error.log")
     status_interval_ms: int = _setting(

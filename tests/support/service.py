@@ -53,6 +53,7 @@ def settings_for(
         "OUTBOX_PATH": str(folder / "outbox.sqlite3"),
         "LOG_DIR": str(folder / "logs"),
         "DASHBOARD_PORT": str(free_port()),
+        "METRICS_PORT": str(free_port()),
         **SHORT_TIMES,
     }
 
