@@ -58,6 +58,13 @@ class Arena:
         self.service = pipeline.service
         self.standby = self._another_host()
 
+    def choose(self, batch_size: int, has_instance_ids: bool) -> None:
+        """Settings that differ from run to run. Without an instance id of its own a host is known to Kafka by its outbox."""
+        for name, service in (("host-1", self.service), ("host-2", self.standby)):
+            service.settings["BATCH_MAX_OPERATIONS"] = str(batch_size)
+            if has_instance_ids:
+                service.settings["KAFKA_GROUP_INSTANCE_ID"] = name
+
     @contextmanager
     def running(self, first: int = 200) -> Iterator[None]:
         """Send the first messages and start the programs; in the end all is killed that runs."""
