@@ -6,6 +6,7 @@ and is always printable.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ SHOWN_FAULTS: Final = 20
 
 #: The most characters of a whole reason.
 REASON_CHARACTERS: Final = 8_000
+
+#: A text with one of these in it may be a whole object, encoded twice, with a secret in it: only its length is told.
+_NAME_OF_A_SECRET: Final = re.compile(r"passw|contrase|secret|token", re.IGNORECASE)
 
 
 class InvalidOperation(ValueError):
@@ -53,10 +57,10 @@ class InvalidOperation(ValueError):
 
 
 def shown(value: Any) -> str:
-    """A decoded JSON value as a reason shows it: short, printable, its kind plain to see.
+    """A decoded JSON value as a reason shows it: short, printable, its kind plain to see, without what may be a secret.
 
-    >>> shown("7 OR 1=1"), shown([1, 2]), shown(True), shown(None)
-    ("'7 OR 1=1'", 'a list', 'true', 'null')
+    >>> shown("7 OR 1=1"), shown([1, 2]), shown(True), shown(None), shown('{"passwordHash":"x"}')
+    ("'7 OR 1=1'", 'a list', 'true', 'null', 'text of 20 characters')
     """
     if value is None:
         return "null"
@@ -67,6 +71,8 @@ def shown(value: Any) -> str:
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, str):
+        if _NAME_OF_A_SECRET.search(value):
+            return f"text of {len(value)} characters"
         start = repr(value[:SHOWN_CHARACTERS])
         return start if len(value) <= SHOWN_CHARACTERS else f"{start}… ({len(value)} characters)"
     text = repr(value)

@@ -1,7 +1,8 @@
 """Payloads as people may see them: pretty-printed, with the values of secrets masked.
 
 A key is secret if its name contains one of a few words, however deep it lies. What is no JSON is searched as text: it
-masks rather too much than too little, but a secret that stands without its name, or is encoded, is not seen.
+masks rather too much than too little, up to the whole rest where it cannot tell where a secret ends. A secret that stands
+without its name is not seen.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ _NAMED_IN_TEXT = re.compile(
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 
+# What may stand for a letter of a name in JSON that nobody could decode: \u0070
+_ESCAPED_ASCII = re.compile(r"\\+u00([2-7][0-9a-f])", re.IGNORECASE)
+
+# The name of a secret that the rule above has not masked the value of.
+_LEFT_OPEN = re.compile(
+    rf"(?P<word>{_WORDS})[\w-]{{0,40}}+(?!(?:\\*[\"'])?\s{{0,20}}[:=]\s{{0,20}}(?:(?:\\*[\"'])?\*\*\*|null\b|None\b))",
+    re.IGNORECASE,
+)
+
 
 def mask_json(raw: bytes, indent: int | None = 2) -> str:
     """The payload as text, its secrets replaced by ``***``. Never raises, whatever the bytes are.
@@ -35,12 +45,20 @@ def mask_json(raw: bytes, indent: int | None = 2) -> str:
             return shown.encode("utf-8", "backslashreplace").decode("utf-8")
         except (ValueError, RecursionError):
             continue
-    return mask_text(raw.decode("utf-8", "backslashreplace"))
+    # UTF-16 that was cut is legible without its zeros
+    return _mask_broken(raw.replace(b"\0", b"").decode("utf-8", "backslashreplace"))
 
 
 def mask_text(text: str) -> str:
     """Any text, with what follows a secret's name replaced by ``***``."""
     return _NAMED_IN_TEXT.sub(_mask_match, text)
+
+
+def _mask_broken(text: str) -> str:
+    """Text that began as JSON and is none any more: what follows a secret's name in an unknown way is masked to the end."""
+    masked = mask_text(_ESCAPED_ASCII.sub(lambda match: chr(int(match[1], 16)), text))
+    left_open = _LEFT_OPEN.search(masked)
+    return masked if left_open is None else f"{masked[: left_open.end('word')]}{MASK}"
 
 
 def _as_json(raw: bytes) -> object:
@@ -54,12 +72,17 @@ def _as_json_with_wrong_bytes(raw: bytes) -> object:
 def _masked(value: object) -> object:
     if isinstance(value, dict):
         return {
-            mask_text(key): MASK if _SECRET_KEY.search(key) and member is not None else _masked(member)
+            _mask_string(key): MASK if _SECRET_KEY.search(key) and member is not None else _masked(member)
             for key, member in value.items()
         }
     if isinstance(value, list):
         return [_masked(member) for member in value]
-    return mask_text(value) if isinstance(value, str) else value
+    return _mask_string(value) if isinstance(value, str) else value
+
+
+def _mask_string(text: str) -> str:
+    """A string of a payload; one with quotes in it may be JSON itself."""
+    return _mask_broken(text) if '"' in text or "\\" in text else mask_text(text)
 
 
 def _mask_match(match: re.Match[str]) -> str:

@@ -111,7 +111,15 @@ class _LineFormatter(logging.Formatter):
         if fields:
             parts.append(json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=_as_text))
         line = " ".join(parts).replace("\r", "\\r").replace("\n", "\\n")
-        return self._redact(line)
+        return _one_line(self._redact(line))
+
+
+def _one_line(text: str) -> str:
+    """The text with what cannot be printed as JSON's escapes: names come from outside, and neither U+2028 nor a terminal's
+    control codes in them may make a second line of this one, or hide it."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 class _QuietErrors(logging.Handler):

@@ -55,6 +55,11 @@ def test_an_absent_secret_is_shown_as_absent() -> None:
         json.dumps({"note": json.dumps({"password": SECRET})}).encode()[:-1],  # and cut off
         json.dumps({"note": f"password: {SECRET}"}).encode(),
         json.dumps({f"password={SECRET}": 1}).encode(),
+        f'{{"\\u0070asswordHash": "{SECRET}", "a":'.encode(),  # the name in another spelling, and cut off
+        f'{{"passwordHash"{{: "{SECRET}"}}'.encode(),  # one byte too many
+        f'{{"passwordHash{SECRET}"}}'.encode(),  # the signs between name and value are lost
+        f'{{"passwordHash": "{SECRET}", "a": 1}}'.encode("utf-16")[:-4],
+        json.dumps({f'{{"passwordHash"; "{SECRET}"': ""}).encode(),  # a form's decoder made a name of it
         b"[" * 100_000 + f'{{"password": "{SECRET}"}}'.encode(),  # too deep
         b'{"n": ' + b"9" * 5_000 + f', "password": "{SECRET}"}}'.encode(),  # a number too long for Python
     ],

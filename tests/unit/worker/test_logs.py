@@ -44,6 +44,17 @@ def errors(folder: Path) -> str:
     return (folder / "error.log").read_text()
 
 
+def test_a_name_from_outside_cannot_make_a_second_line_or_steer_a_terminal(tmp_path: Path) -> None:
+    configure_logging(settings_for(tmp_path))
+    hostile = "a\x85b\u2028c\x9b31md\u202ee\x7f"
+
+    log_event(logging.getLogger("worker.ingest"), logging.INFO, "Received", operation=hostile)
+
+    (line,) = combined(tmp_path).splitlines()
+    assert line.isprintable()
+    assert json.loads(line[line.index("{") :]) == {"operation": hostile}
+
+
 def test_an_event_is_one_line_with_time_level_logger_phrase_and_fields(tmp_path: Path) -> None:
     configure_logging(settings_for(tmp_path))
 
