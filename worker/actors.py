@@ -20,7 +20,7 @@ from worker.cache import Cache
 from worker.connections import database_config
 from worker.fault_points import arm
 from worker.logs import configure_logging
-from worker.messages import APPLY_QUEUE, CACHE_QUEUE, Batch, CacheSync, Verdicts
+from worker.messages import APPLY_QUEUE, CACHE_QUEUE, Batch, CacheRecheck, CacheSync, Verdicts
 from worker.settings import settings_or_exit
 
 # Dramatiq's command imports this module in each worker process, after the fork, and wants the broker then.
@@ -58,3 +58,9 @@ def bury(what: Verdicts | dict[str, Any], exhausted: dict[str, Any] | None = Non
 def sync_cache(sync: CacheSync) -> None:
     """Make cached rows true to the database."""
     applier.sync_cache(sync)
+
+
+@dramatiq.actor(queue_name=CACHE_QUEUE, max_retries=None)
+def recheck_cache(recheck: CacheRecheck) -> None:
+    """Compare a portion of the whole cache with the database, after Redis has lost data."""
+    applier.recheck_cache(recheck)

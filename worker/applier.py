@@ -8,7 +8,8 @@ again and the ledger tells what was done.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import dramatiq
@@ -18,10 +19,13 @@ from dramatiq.middleware import CurrentMessage
 
 from outbox.file import system_clock
 from worker.apply import BatchResult, DatabaseUnavailable, Fenced, apply_batch, bury_verdicts
-from worker.cache import Cache
+from worker.cache import Again, Cache
+from worker.cache.recheck import recheck
+from worker.cache.voucher import Vouchers
 from worker.fault_points import Point, reach
 from worker.messages import (
     Batch,
+    CacheRecheck,
     CacheSync,
     DispatchedOperation,
     Outcome,
@@ -29,6 +33,7 @@ from worker.messages import (
     Settlement,
     Verdict,
     Verdicts,
+    recheck_cache_message,
     sync_cache_message,
 )
 from worker.outcomes import backoff_ms
@@ -76,6 +81,7 @@ class Applier:
         self._settings = settings
         self._broker = broker
         self._cache = cache
+        self._vouchers = Vouchers(broker.client, cache.client)
         self._now_ms = now_ms
 
     def apply_operations(self, batch: Batch) -> None:
@@ -110,14 +116,20 @@ class Applier:
 
     def sync_cache(self, sync: CacheSync) -> None:
         """Make the cached rows true to the database and drop stale lists; tried for ever while either is away."""
-        try:
+        with _run_again_while_either_is_away():
             to_send = self._cache.sync(sync, _current_message().message_id)
-        except (redis.RedisError, peewee.PeeweeException) as error:
-            name = type(error).__name__
-            logger.warning("The cache cannot be made true yet (%s): again in %d ms", name, CACHE_RETRY_MS)
-            raise _retry_in(CACHE_RETRY_MS, name) from None
         for again in to_send:
-            self._broker.enqueue(sync_cache_message(again.sync), delay=again.delay_ms)
+            self._send_sync(again)
+
+    def recheck_cache(self, message: CacheRecheck) -> None:
+        """Compare a portion of the whole cache with the database; tried for ever while either is away."""
+        with _run_again_while_either_is_away():
+            next_message = recheck(self._cache, self._vouchers, message, _current_message().message_id, self._send_sync)
+        if next_message is not None:
+            self._broker.enqueue(recheck_cache_message(next_message))
+
+    def _send_sync(self, again: Again) -> None:
+        self._broker.enqueue(sync_cache_message(again.sync), delay=again.delay_ms or None)
 
     # ----------------------------------------------------------------------------------------------------- the steps
 
@@ -202,6 +214,17 @@ class Applier:
         settlement = Settlement(batch.batch_id, batch.epoch, lines)
         self._broker.patience.call(lambda: push(self._broker.client, batch.outbox_id, settlement))
         reach(Point.SETTLEMENT_PUSHED)
+
+
+@contextmanager
+def _run_again_while_either_is_away() -> Iterator[None]:
+    """Have Dramatiq run the message again if Redis or the database fails in this block."""
+    try:
+        yield
+    except (redis.RedisError, peewee.PeeweeException) as error:
+        name = type(error).__name__
+        logger.warning("The cache cannot be made true yet (%s): again in %d ms", name, CACHE_RETRY_MS)
+        raise _retry_in(CACHE_RETRY_MS, name) from None
 
 
 def _retry_in(delay_ms: int | None, why: str) -> Exception:

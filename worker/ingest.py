@@ -27,6 +27,9 @@ from outbox.errors import UnusableOutbox
 from outbox.lock import OutboxInUse, hold_alone
 from outbox.store import Outbox
 from worker.broker import build_broker
+from worker.cache import Cache
+from worker.cache.voucher import Vouchers
+from worker.cache.watch import CacheWatch
 from worker.connections import database_config
 from worker.consumer import KafkaIntake
 from worker.dispatcher import Dispatcher
@@ -72,6 +75,8 @@ class Ingest:
             self._broker, outbox_id, self._inbox.put, settings.lease_ms / 1000, time.monotonic
         )
         self._outbox.note_policy(settings.dead_letter_policy == "hold")
+        vouchers = Vouchers(self._broker.client, Cache.connect(settings).client)
+        self._cache_watch = CacheWatch(vouchers, self._broker, settings.reconcile_interval_ms / 1000)
         self._turns = Turns(settings, self._outbox, self._kafka.reading, self._monitor, self._dispatcher)
         self._threads = {
             name: threading.Thread(target=run, name=name, daemon=True)
@@ -80,6 +85,7 @@ class Ingest:
                 ("settlements", self._reader.run),
                 ("dispatcher", self._dispatcher.run),
                 ("kafka", self._kafka.run),
+                ("cache-watch", self._cache_watch.run),
             )
         }
         self._stop_asked = False
@@ -129,6 +135,7 @@ class Ingest:
         self._broker.patience.stop()
         self._dispatcher.stop()
         self._end("settlements", self._reader.stop)
+        self._end("cache-watch", self._cache_watch.stop)
         self._threads["dispatcher"].join(timeout=DRAIN_S)
         self._broker.close()
         self._outbox.close()

@@ -23,6 +23,7 @@ APPLY_OPERATIONS = "apply_operations"
 APPLY_OPERATION = "apply_operation"
 BURY = "bury"
 SYNC_CACHE = "sync_cache"
+RECHECK_CACHE = "recheck_cache"
 
 #: How many of its members a struct's repr names.
 MEMBERS_IN_REPR = 3
@@ -120,6 +121,13 @@ class CacheSync(msgspec.Struct, frozen=True, array_like=True):
         return f"CacheSync({_summary(self.keys)}, lists of {', '.join(self.entities) or 'none'})"
 
 
+class CacheRecheck(msgspec.Struct, frozen=True, array_like=True):
+    """Compare the whole cache with the database, from SCAN's `cursor` on; the first message of all has no `voucher` yet."""
+
+    cursor: int = 0
+    voucher: str = ""
+
+
 class Outcome(StrEnum):
     """How an operation left an actor. APPLIED and DEAD are final; ingest moves on what has any other."""
 
@@ -186,7 +194,7 @@ class MessagePackEncoder(dramatiq.Encoder):
     """
 
     #: The extension type of each struct. Messages outlive a deployment: never give a number a new meaning.
-    _CODES: ClassVar[dict[type[msgspec.Struct], int]] = {Batch: 1, Verdicts: 2, CacheSync: 3}
+    _CODES: ClassVar[dict[type[msgspec.Struct], int]] = {Batch: 1, Verdicts: 2, CacheSync: 3, CacheRecheck: 4}
     _LEFT_OUT = frozenset({"traceback"})
 
     def __init__(self) -> None:
@@ -244,6 +252,11 @@ def bury_message(verdicts: Verdicts) -> dramatiq.Message[None]:
 def sync_cache_message(sync: CacheSync) -> dramatiq.Message[None]:
     """The message that has the cache filled again from the rows as they then are."""
     return _message(CACHE_QUEUE, SYNC_CACHE, sync)
+
+
+def recheck_cache_message(recheck: CacheRecheck) -> dramatiq.Message[None]:
+    """The message that has a portion of the whole cache compared with the database."""
+    return _message(CACHE_QUEUE, RECHECK_CACHE, recheck)
 
 
 def _message(

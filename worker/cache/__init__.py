@@ -1,7 +1,8 @@
 """The application's cache in Redis, and how it is kept true to the database.
 
 `rows` fills and forgets the rows' values, `lists` drops the lists, each with Lua `scripts` where several steps must be one.
-`python -m worker.cache check` compares what is cached with the database.
+`check` (`python -m worker.cache check`) compares what is cached with the database (`comparison`). After Redis has lost data
+`recheck` does so by itself: `voucher` tells when, `watch` asks for it.
 """
 
 from __future__ import annotations

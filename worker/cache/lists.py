@@ -58,6 +58,11 @@ def mark_dirty(client: redis.Redis, entities: Iterable[str], caller: str) -> int
     return delay_ms if delay_ms >= 0 else None
 
 
+def forget_promises(client: redis.Redis) -> None:
+    """Whoever has undertaken a purge may have lost the message for it: the next one to be asked sends it."""
+    client.delete(QUEUED_BY, SECOND_QUEUED_BY)
+
+
 def purge(client: redis.Redis, caller: str) -> int | None:
     """Drop the lists of all entities that are due.
 
