@@ -123,6 +123,11 @@ class Letters(Notes, Intake, Announcements):
         """
         return self._each(entry_ids, lambda entry: self._discard(entry, who, why))
 
+    def next_incarnation(self, entry_id: int) -> int | None:
+        """The incarnation that a replay of this entry would have now; None: there is no such entry."""
+        found = self._find(entry_id)
+        return 1 + self._highest_incarnation(found) if found is not None else None
+
     def _each(self, entry_ids: Sequence[int], change: Callable[[_Found], DeskResult]) -> list[DeskResult]:
         results = []
         for start in range(0, len(entry_ids), LETTERS_A_TRANSACTION):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 MASK = "***"
 
@@ -51,14 +52,45 @@ def mask_json(raw: bytes, indent: int | None = 2) -> str:
 
 def mask_text(text: str) -> str:
     """Any text, with what follows a secret's name replaced by ``***``."""
-    return _NAMED_IN_TEXT.sub(_mask_match, text)
+    return replace_in_text(text, lambda secret: MASK)
+
+
+def mask_string(text: str) -> str:
+    """A string of a payload; one with quotes in it may be JSON itself."""
+    return _mask_broken(text) if '"' in text or "\\" in text else mask_text(text)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the value under this key is a secret."""
+    return _SECRET_KEY.search(name) is not None
+
+
+def replace_in_text(text: str, conceal: Callable[[str], str]) -> str:
+    """Any text, with each value that follows a secret's name replaced by what ``conceal`` makes of it; quotes stay."""
+
+    def replaced(match: re.Match[str]) -> str:
+        head, quote, tail = match["head"], match["quote"] or "", match["tail"] or ""
+        secret = match[0][len(head) + len(quote) : len(match[0]) - len(tail)]
+        return f"{head}{quote}{conceal(secret)}{tail}"
+
+    return _NAMED_IN_TEXT.sub(replaced, text)
+
+
+def replace_in_broken(text: str, conceal: Callable[[str], str]) -> str:
+    """Text that began as JSON and is none any more: what follows a secret's name in an unknown way is replaced to the end.
+
+    :param conceal: what it makes of a secret must begin with ``MASK``.
+    """
+    concealed = replace_in_text(_ESCAPED_ASCII.sub(lambda match: chr(int(match[1], 16)), text), conceal)
+    left_open = _LEFT_OPEN.search(concealed)
+    if left_open is None:
+        return concealed
+    end = left_open.end("word")
+    return f"{concealed[:end]}{conceal(concealed[end:])}"
 
 
 def _mask_broken(text: str) -> str:
-    """Text that began as JSON and is none any more: what follows a secret's name in an unknown way is masked to the end."""
-    masked = mask_text(_ESCAPED_ASCII.sub(lambda match: chr(int(match[1], 16)), text))
-    left_open = _LEFT_OPEN.search(masked)
-    return masked if left_open is None else f"{masked[: left_open.end('word')]}{MASK}"
+    return replace_in_broken(text, lambda secret: MASK)
 
 
 def _as_json(raw: bytes) -> object:
@@ -72,19 +104,9 @@ def _as_json_with_wrong_bytes(raw: bytes) -> object:
 def _masked(value: object) -> object:
     if isinstance(value, dict):
         return {
-            _mask_string(key): MASK if _SECRET_KEY.search(key) and member is not None else _masked(member)
+            mask_string(key): MASK if is_secret_name(key) and member is not None else _masked(member)
             for key, member in value.items()
         }
     if isinstance(value, list):
         return [_masked(member) for member in value]
-    return _mask_string(value) if isinstance(value, str) else value
-
-
-def _mask_string(text: str) -> str:
-    """A string of a payload; one with quotes in it may be JSON itself."""
-    return _mask_broken(text) if '"' in text or "\\" in text else mask_text(text)
-
-
-def _mask_match(match: re.Match[str]) -> str:
-    quote = match["quote"] or ""
-    return f"{match['head']}{quote}{MASK}{match['tail'] or ''}"
+    return mask_string(value) if isinstance(value, str) else value

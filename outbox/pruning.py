@@ -84,6 +84,11 @@ class Pruning(Notes):
             self.leave_note(PRUNED_TO, str(max(self.pruned_to(), *seqs)))
         return len(expired)
 
+    def prunable(self, before_ms: int) -> int:
+        """How many entries a prune with this time would remove, archived ones apart."""
+        count: int = self._sql(f"SELECT count(*) FROM ({_EXPIRED_TEXT})", (before_ms, -1)).fetchone()[0]
+        return count
+
     def pruned_to(self) -> int:
         """The highest seq that was ever pruned; 0: none was. Of what was applied up to there some is gone."""
         note = self.note(PRUNED_TO)

@@ -37,12 +37,13 @@ from worker.events import Event
 from worker.every import Every
 from worker.fault_points import Point, arm, reach
 from worker.health import DatabaseMonitor
+from worker.ingest_note import NoteKeeper, why_paused
 from worker.logs import WORKER_STATUS, configure_logging, log_event
 from worker.redis_link import connect
 from worker.settings import Settings, describe_settings, settings_or_exit
 from worker.settlements import SettlementReader
 from worker.status import status_fields
-from worker.turns import Turns
+from worker.turns import OUTBOX_REFUSES, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Ingest:
                 ("cache-watch", self._cache_watch.run),
             )
         }
+        self._note = NoteKeeper(self._outbox)
         self._stop_asked = False
 
     def run(self) -> None:
@@ -102,6 +104,8 @@ class Ingest:
                 self._turns.go_on(self._events())
                 if status.is_due:
                     self._log_status()
+                if self._note.is_due:
+                    self._leave_note()
         finally:
             self._shut_down()
 
@@ -138,6 +142,7 @@ class Ingest:
         self._end("cache-watch", self._cache_watch.stop)
         self._threads["dispatcher"].join(timeout=DRAIN_S)
         self._broker.close()
+        self._leave_note(is_stopped=True)
         self._outbox.close()
         logger.info("Stopped")
 
@@ -178,6 +183,37 @@ class Ingest:
                 dead_letters=counts.dead,
             ),
         )
+
+    def _leave_note(self, is_stopped: bool = False) -> None:
+        """Leave word for the operator's desk."""
+        reading = self._kafka.reading
+        monitor = self._monitor
+        paused_because = why_paused(
+            is_kafka_connected=self._kafka.is_connected,
+            partitions=len(reading.ends),
+            is_database_known=monitor.is_known,
+            is_database_healthy=monitor.is_healthy,
+            has_epoch=self._turns.scheduler.epoch is not None,
+            is_redis_connected=self._reader.is_connected,
+            is_outbox_full=self._turns.has_backlog
+            and self._outbox.counts().unsettled >= self._settings.outbox_max_pending,
+        )
+        try:
+            self._note.leave(
+                received=self._turns.received,
+                settled=self._turns.settled,
+                partitions=len(reading.ends),
+                is_kafka_connected=self._kafka.is_connected,
+                is_redis_connected=self._reader.is_connected,
+                is_database_healthy=monitor.is_healthy,
+                paused_because=paused_because,
+                ends=reading.ends,
+                in_flight=self._turns.scheduler.in_flight_operations,
+                window=self._settings.window_max_operations,
+                is_stopped=is_stopped,
+            )
+        except OUTBOX_REFUSES as error:
+            logger.warning("No word could be left for the desk: %s", error)
 
 
 def main() -> None:

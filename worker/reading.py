@@ -114,6 +114,8 @@ class Reading:
         self._log_starts = Every(LOG_STARTS_INTERVAL_S, clock)
         self._are_log_starts_told = False
         self.lag: dict[int, int] = {}
+        #: Where the log of each partition that is ours ends: the next offset that will be written.
+        self.ends: dict[int, int] = {}
 
     # ------------------------------------------------------------------------------------------ for the main loop
 
@@ -179,6 +181,7 @@ class Reading:
         self._merge.assign(())
         self._fetched_to.clear()
         self.lag = {}
+        self.ends = {}
 
     def _take_over(self) -> None:
         """Act on what the listener noted: ask the main loop where to read from."""
@@ -271,14 +274,15 @@ class Reading:
             self._merge.add(tp.partition, [self._fetched_record(record) for record in records])
             self._fetched_to[tp.partition] = records[-1].offset + 1
             reach(Point.POLLED)
-        lag = {}
+        lag, ends = {}, {}
         for partition in self._fetched_to:
             tp = TopicPartition(self._topic, partition)
             highwater = self._consumer.highwater(tp)
             position = self._consumer.position(tp)
             self._merge.note_end(partition, highwater is not None and position >= highwater)
-            lag[partition] = max(0, (highwater or position) - position)
-        self.lag = lag
+            ends[partition] = max(highwater or position, position)
+            lag[partition] = ends[partition] - position
+        self.lag, self.ends = lag, ends
 
     def _hand_over(self) -> None:
         while self._permits.acquire(blocking=False):

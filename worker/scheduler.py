@@ -31,7 +31,7 @@ from worker.messages import (
 from worker.outcomes import Changes, backoff_ms, weigh_line
 from worker.planner import Planned, Planner
 from worker.settings import Settings
-from worker.tasks import Task, Verdictable, task_of
+from worker.tasks import Task, Verdictable, held_keys, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -160,9 +160,7 @@ class Scheduler:
                     goes_alone = entry.goes_alone or entry.attempts > 0
                     if self.holding.is_on and task.verdict is not None:
                         goes_alone = True  # in a batch, what rides behind it would be applied beside its burial
-                    if entry.attempts:
-                        keys = after_failure(keys)
-                    planned = Planned(entry.seq, keys, task.size, task, entry.waits_wider, goes_alone)
+                    planned = Planned(entry.seq, held_keys(entry, keys), task.size, task, entry.waits_wider, goes_alone)
                     if self._planner.add(planned):
                         self._by_origin[_place(task)] = entry.seq
 

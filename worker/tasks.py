@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from entities.envelope import decode
 from entities.errors import InvalidOperation
 from entities.operations import actions_of
-from entities.writesets import Writeset, invalid_writeset, is_row, writeset
+from entities.writesets import Writeset, after_failure, invalid_writeset, is_row, writeset
 from outbox.records import Entry
 from worker.messages import DispatchedOperation, Origin, Verdict
 from worker.work import INVALID, named_rows
@@ -102,3 +102,8 @@ def task_of(entry: Entry, *, names_rows: bool = False) -> tuple[Task, Writeset]:
         return task, keys
     rows = filter(is_row, named_rows(envelope)) if names_rows and envelope is not None else ()
     return task, invalid_writeset(entry.operation_id, rows)
+
+
+def held_keys(entry: Entry, keys: Writeset) -> Writeset:
+    """Those of its keys that the entry still holds: fewer once it has failed."""
+    return after_failure(keys) if entry.attempts else keys

@@ -102,6 +102,8 @@ class Turns:
         self._has_more_to_prune = False
         self.is_open = False
         self.is_stopping = False
+        #: How many operations were persisted and settled since the start.
+        self.received = self.settled = 0
 
     @property
     def has_backlog(self) -> bool:
@@ -178,6 +180,8 @@ class Turns:
         if records:
             self.scheduler.note_appended()
             self._tell_commits()
+        self.received += len(records)
+        self.settled += len(changes.settled)
         tell_turn(records, changes)
         if changes.is_outage:
             self._database.report_outage()

@@ -1,4 +1,4 @@
-"""The desk: what it shows, what it changes, and how it ends."""
+"""The desk's commands: what they show, what they change, and how they end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from outbox import FailedAttempt, Outbox, State
-from outbox.cli import app, console, errors
 from tests.unit.outbox.builders import (
     TOPIC,
     Clock,
@@ -30,9 +30,27 @@ from tests.unit.outbox.builders import (
     states,
     the_entry,
 )
+from worker.desk.program import COMMANDS, app
 
 SECRET = "hunter2hunter2"
 REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "var" / "outbox.sqlite3"
+
+
+@pytest.fixture
+def outbox(path: Path, clock: Clock) -> Iterator[Outbox]:
+    with Outbox.open(path, clock) as opened:
+        sql(opened, "PRAGMA synchronous = off")  # nobody pulls the plug here
+        yield opened
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +58,6 @@ def surroundings(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("OUTBOX_PATH", str(path))
     monkeypatch.setenv("SUDO_USER", "ana")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console, "width", 200)
-    monkeypatch.setattr(errors, "width", 200)
 
 
 def desk(*arguments: str) -> Result:
@@ -66,7 +82,7 @@ def test_status_tells_the_counts_what_waits_and_where_partitions_stand(outbox: O
 
     assert result.exit_code == 0
     assert outbox.outbox_id in result.stdout
-    assert "given up: replay or discard it" in result.stdout
+    assert "given up: replay, edit or discard it" in result.stdout
     assert values["counts"] == {"pending": 1, "dispatched": 0, "applied": 1, "dead": 1, "discarded": 0, "held": 0}
     assert values["oldest_unsettled"] == {"seq": 2, "order_timestamp": 901}
     assert [(one["partition"], one["next_offset"], one["first_unsettled"]) for one in values["partitions"]] == [
@@ -136,7 +152,7 @@ def test_show_tells_all_of_an_entry(outbox: Outbox) -> None:
 
     assert result.exit_code == 0
     for fact in (
-        *("op-0-0-0", "UPDATE User", f"{TOPIC}, partition 0, offset 0, generation 0", "attempt failed"),
+        *("op-0-0-0", "UPDATE User", f"{TOPIC}, partition 0, offset 0", "attempt failed"),
         *("dispatched → dead", "deadlock found", "User.email: is no e-mail address", '"name": "Panadería"'),
     ):
         assert fact in result.stdout
@@ -191,12 +207,12 @@ def test_replay_of_all_dead_letters_or_of_a_kind(outbox: Outbox) -> None:
     appended(outbox, a_record(9, entity="Business"))
     outbox.settle([dead(4)])
 
-    assert desk("replay", "--all-dead", "--entity", "Business").exit_code == 0
+    assert desk("replay", "--entity", "Business", "--yes").exit_code == 0
     assert states(outbox, [*letters, 4]) == [State.DEAD] * 3 + [State.PENDING]
 
-    result = desk("replay", "--all-dead")
+    result = desk("replay", "--all", "--yes")
     assert (result.exit_code, "3 replayed" in result.stdout) == (0, True)
-    assert desk("replay", "--all-dead").exit_code == 1, "none was left"
+    assert desk("replay", "--all", "--yes").exit_code == 1, "none was left"
 
 
 def test_what_could_not_be_replayed_is_told_one_by_one(outbox: Outbox) -> None:
@@ -206,7 +222,7 @@ def test_what_could_not_be_replayed_is_told_one_by_one(outbox: Outbox) -> None:
     result = desk("replay", str(letter), str(pending), "99", "op_nobody")
 
     assert result.exit_code == 1
-    assert f"{pending}: is pending, not dead; nothing done" in result.stdout
+    assert f"{pending}: is pending, not dead; nothing done" in result.stderr
     assert "99: there is no such entry" in result.stderr
     assert "op_nobody: there is no such entry" in result.stderr
     assert states(outbox, [letter, pending]) == [State.PENDING, State.PENDING]
@@ -228,7 +244,7 @@ def test_discard_puts_a_letter_aside_and_wants_to_know_why(outbox: Outbox) -> No
     "arguments",
     [
         ("replay",),
-        ("replay", "1", "--all-dead"),
+        ("replay", "1", "--all"),
         ("list", "--state", "buried"),
         ("list", "--limit", "0"),
         ("nonsense",),
@@ -284,9 +300,10 @@ def test_the_default_path_is_below_the_folder_it_is_run_in(
 
 
 def test_every_command_explains_itself() -> None:
-    for command in ("status", "list", "show", "replay", "discard"):
-        assert desk(command, "--help").exit_code == 0
-        assert command in desk("--help").stdout
+    shown = desk("--help").stdout
+    for name, *_ in COMMANDS:
+        assert desk(name, "--help").exit_code == 0
+        assert f" {name} " in shown
 
 
 def test_the_desk_replays_in_a_process_of_its_own_while_ingest_writes(outbox: Outbox, path: Path) -> None:
@@ -294,7 +311,7 @@ def test_the_desk_replays_in_a_process_of_its_own_while_ingest_writes(outbox: Ou
     letters = dispatched(outbox, 500)
     outbox.settle([dead(seq) for seq in letters])
     seen = outbox.data_version()
-    command = [sys.executable, "-m", "outbox", "--file", str(path), "replay", "--all-dead"]
+    command = [sys.executable, "-m", "outbox", "--file", str(path), "replay", "--all", "--yes"]
     with (path.parent / "desk.log").open("w") as log:
         replaying = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log, env=dict(os.environ))
 

@@ -1,0 +1,410 @@
+"""The commands that change dead letters: replay, discard, edit. Each leaves a line of audit: who, when, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from outbox import DeskResult, Entry, Outbox, State
+from worker.apply import DatabaseUnavailable
+from worker.desk import acting, options, session, values
+from worker.desk.acting import Pace, Planned
+from worker.desk.editing import CannotEdit, Edited, edited_attributes, edited_text, take, take_back
+from worker.desk.editor import NoEditor, edit_text
+from worker.desk.later import Since, may_be_pruned
+from worker.desk.options import (
+    AsJson,
+    DryRun,
+    EntityOption,
+    EveryOption,
+    GroupOption,
+    Ids,
+    KindOption,
+    OneId,
+    OperationOption,
+    Rate,
+    SinceOption,
+    TypeOption,
+    UntilOption,
+    Yes,
+)
+from worker.desk.placeholders import Concealed
+from worker.desk.rehearsing import rehearse_letters
+from worker.desk.selection import Chosen, choose, named
+from worker.desk.show_entries import changes_view
+from worker.desk.terminal import (
+    UNUSABLE,
+    complain,
+    confirm,
+    fail,
+    interruptible,
+    is_interactive,
+    show,
+    show_json,
+    with_progress,
+)
+from worker.desk.words import moment, name, outside, what
+from worker.messages import Outcome
+from worker.rehearsal import Rehearsed
+
+#: Up to so many letters each is told in a line; of more only those that were not changed.
+TOLD_ONE_BY_ONE = 20
+
+#: How many later operations on a letter's rows are named.
+NAMED_LATER = 3
+
+EPILOG_REPLAY = (
+    "Examples:\n\n$ python -m outbox replay 4711 --dry-run\n\n"
+    '$ python -m outbox replay --group Finance:refused:monthlyNetSales:truncated --why "the ENUM was mended"\n\n'
+    "$ python -m outbox replay --all --since 2h --rate 50 --yes"
+)
+EPILOG_DISCARD = (
+    'Examples:\n\n$ python -m outbox discard 4711 --why "the user asked us to"\n\n'
+    '$ python -m outbox discard --entity Rating --until 7d --why "too old to matter" --dry-run'
+)
+EPILOG_EDIT = (
+    "Examples:\n\n$ python -m outbox edit 4711\n\n$ python -m outbox edit 4711 --set email=ana@example.co --replay\n\n"
+    "$ python -m outbox edit 4711 --set 'records[3].score=7' --unset colour\n\n$ python -m outbox edit 4711 --original"
+)
+
+WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="For the history and the audit.")]
+
+
+def replay(
+    context: typer.Context,
+    identifiers: Ids = None,
+    group: GroupOption = None,
+    entity: EntityOption = None,
+    type_: TypeOption = None,
+    operation_id: OperationOption = None,
+    error_kind: KindOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    every: EveryOption = False,
+    why: WhyOption = "replayed by the operator",
+    dry_run: DryRun = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also those that go back in time: later operations changed their rows.")
+    ] = False,
+    rate: Rate = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters round again, as their next incarnation, at the tail of the order; a running ingest takes them from there.
+
+    A letter on whose row a later operation was applied since is left alone and told, unless --force is given: it would put
+    old values over newer ones. --dry-run applies each to the database as it is now, by the service's own code, and rolls back.
+    """
+    wanted = options.wanted(State.DEAD, entity, type_, operation_id, error_kind, since, until)
+    selection = options.letters_meant(identifiers, wanted, group, every)
+    with session.opened(context) as outbox:
+        chosen = choose(outbox, selection)
+        _end_if_none(chosen)
+        dead = [entry for entry in chosen.entries if entry.state == State.DEAD]
+        if dry_run:
+            _rehearse(outbox, chosen, dead, as_json)
+            return
+        planned = _planned(outbox, dead)
+        behind = [one for one in planned if one.needs_force]
+        going = dead if force else [one.letter for one in planned if not one.needs_force]
+        if behind and not as_json:
+            _tell_behind(behind, force)
+        if going:
+            _confirm_change("Replay", len(going), yes, by_ids=bool(identifiers))
+        pace = Pace(rate)
+        changed = acting.replay(outbox, [entry.entry_id for entry in going], session.operator(), why, pace)
+        left_alone = [] if force else [one.letter for one in behind]
+        _carry_out(outbox, changed, len(going), chosen, left_alone, "replayed", "replay", str(selection), why, as_json)
+
+
+def discard(
+    context: typer.Context,
+    why: Annotated[
+        str, typer.Option("--why", metavar="TEXT", help="The reason, for the history and the audit. Required.")
+    ],
+    identifiers: Ids = None,
+    group: GroupOption = None,
+    entity: EntityOption = None,
+    type_: TypeOption = None,
+    operation_id: OperationOption = None,
+    error_kind: KindOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    every: EveryOption = False,
+    dry_run: DryRun = False,
+    rate: Rate = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put dead letters aside for good: nobody will run them. They stay listed, with who and why."""
+    if not why.strip():
+        raise typer.BadParameter("say why", param_hint="--why")
+    wanted = options.wanted(State.DEAD, entity, type_, operation_id, error_kind, since, until)
+    selection = options.letters_meant(identifiers, wanted, group, every)
+    with session.opened(context) as outbox:
+        chosen = choose(outbox, selection)
+        _end_if_none(chosen)
+        dead = [entry for entry in chosen.entries if entry.state == State.DEAD]
+        if dry_run:
+            _tell_what_would_be_discarded(chosen, dead, as_json)
+            return
+        if dead:
+            _confirm_change("Discard", len(dead), yes, by_ids=bool(identifiers))
+        changed = acting.discard(outbox, [entry.entry_id for entry in dead], session.operator(), why, Pace(rate))
+        _carry_out(outbox, changed, len(dead), chosen, [], "discarded", "discard", str(selection), why, as_json)
+
+
+def edit(
+    context: typer.Context,
+    identifier: OneId,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Set an attribute, without an editor.")
+    ] = None,
+    unset: Annotated[list[str] | None, typer.Option("--unset", metavar="PATH", help="Remove an attribute.")] = None,
+    original: Annotated[bool, typer.Option("--original", help="Take the payload back that came from Kafka.")] = False,
+    and_replay: Annotated[bool, typer.Option("--replay", help="Replay the letter at once.")] = False,
+    why: WhyOption = "edited by the operator",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Change the payload of a dead letter, in $EDITOR or by --set. The original is kept.
+
+    The new payload is taken only if it is in form. Secrets are shown as ***unchanged-1***, which stands for what is there.
+    It stays the same operation: replayed, it is its next incarnation.
+    """
+    with session.opened(context) as outbox:
+        letter = _the_letter(outbox, identifier)
+        if original:
+            _restore(outbox, letter, why, dry_run, yes)
+        else:
+            try:
+                edited = _edited(letter, set_ or [], unset or [])
+            except (CannotEdit, NoEditor) as error:
+                fail(f"{letter.entry_id}: {error}")
+            show(changes_view(letter.raw, edited.raw))
+            if dry_run:
+                return
+            confirm("Take this payload?", is_given=yes, must=False)
+            if not take(outbox, edited, session.operator(), why):
+                fail(f"{letter.entry_id}: it was replayed, discarded or edited meanwhile; nothing was taken")
+        if not dry_run:
+            outbox.remember_action(session.operator(), "edit", why, identifier, 1, 0)
+            show(f"{letter.entry_id}: edited; the original is kept")
+    if and_replay and not dry_run:
+        replay(context, [str(letter.entry_id)], why=why, yes=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- editing
+
+
+def _the_letter(outbox: Outbox, identifier: str) -> Entry:
+    entries = named(outbox, identifier)
+    if not entries:
+        fail(f"{identifier}: there is no such entry")
+    if len(entries) > 1:
+        ids = ", ".join(str(entry.entry_id) for entry in entries)
+        fail(f"{identifier}: several entries are of this operation: say which of {ids}", UNUSABLE)
+    letter = outbox.entry(entries[0].entry_id)
+    if letter is None or letter.state != State.DEAD:
+        label = letter.state.label if letter is not None else "gone"
+        fail(f"{identifier}: is {label}, not dead: only dead letters can be edited")
+    return letter
+
+
+def _edited(letter: Entry, set_: Sequence[str], unset: Sequence[str]) -> Edited:
+    """What the options or the editor make of the letter; raises `CannotEdit` or `NoEditor`."""
+    concealed = Concealed(letter.raw)
+    if set_ or unset:
+        return edited_attributes(letter, concealed, set_, unset)
+    text, complaint = concealed.text, ""
+    while True:
+        changed = edit_text(text, _remarks(letter, complaint))
+        if changed is None:
+            raise CannotEdit(complaint or "nothing was changed")
+        try:
+            return edited_text(letter, concealed, changed)
+        except CannotEdit as error:
+            if not is_interactive():
+                raise
+            complain(str(error))
+            if not typer.confirm("Edit again?", default=True, err=True):
+                raise
+            text, complaint = changed, str(error)
+
+
+def _remarks(letter: Entry, complaint: str) -> str:
+    told = f"Dead letter {letter.entry_id}, {what(letter)}, {name(letter.operation_id).plain}\n"
+    told += f"died of: {outside(letter.reason, 500).plain}\n"
+    if complaint:
+        told += f"NOT TAKEN: {complaint}\n"
+    return told + "***unchanged-N*** stands for a secret as it is. Save to take it; leave it unchanged to take nothing."
+
+
+def _restore(outbox: Outbox, letter: Entry, why: str, dry_run: bool, yes: bool) -> None:
+    edits = outbox.edits(letter.entry_id)
+    if not edits:
+        fail(f"{letter.entry_id}: it was not edited here: there is no original to take back")
+    show(changes_view(letter.raw, edits[0].raw_before))
+    if dry_run:
+        return
+    confirm("Take the original back?", is_given=yes, must=False)
+    if not take_back(outbox, letter, session.operator(), why):
+        fail(f"{letter.entry_id}: it has its original already, or was changed meanwhile; nothing was taken")
+
+
+# ------------------------------------------------------------------------------------------------------ replay, discard
+
+
+def _end_if_none(chosen: Chosen) -> None:
+    if not chosen.entries:
+        for identifier in chosen.unknown:
+            complain(f"{identifier}: there is no such entry")
+        fail("no letter was meant" if chosen.unknown else "no dead letter is like this")
+
+
+def _planned(outbox: Outbox, dead: Sequence[Entry]) -> list[Planned]:
+    asks_ledger = any(may_be_pruned(outbox, letter) for letter in dead)
+    with session.database_bound_if_reachable(asks_ledger) as has_database:
+        found = acting.plan(outbox, dead, has_database=has_database)
+        return list(with_progress(found, len(dead), "looking at later operations"))
+
+
+def _confirm_change(verb: str, count: int, yes: bool, by_ids: bool) -> None:
+    if count == 1 and by_ids:
+        return
+    confirm(f"{verb} {count:,} letter{'' if count == 1 else 's'}?", is_given=yes, must=not by_ids)
+
+
+def _carry_out(
+    outbox: Outbox,
+    changed: Iterator[DeskResult],
+    count: int,
+    chosen: Chosen,
+    left_alone: Sequence[Entry],
+    done: str,
+    action: str,
+    meant: str,
+    why: str,
+    as_json: bool,
+) -> None:
+    """Do it letter by letter, tell what became of each, keep the audit, and end with 1 if anything was left."""
+    not_dead = [entry for entry in chosen.entries if entry.state != State.DEAD]
+    successes = failures = 0
+    try:
+        with interruptible(f"what was {done} stays so, the others are as they were"):
+            for result in with_progress(changed, count, action):
+                successes += result.is_done
+                failures += not result.is_done
+                if as_json:
+                    show_json(values.result_values(result), is_line=True)
+                elif count <= TOLD_ONE_BY_ONE or not result.is_done:
+                    show(_result_line(result, done))
+    finally:
+        refused = failures + len(not_dead) + len(chosen.unknown) + len(left_alone)
+        if successes or refused:
+            outbox.remember_action(session.operator(), action, why, meant, successes, refused)
+    for entry in not_dead:
+        complain(f"{entry.entry_id}: is {entry.state.label}, not dead; nothing done")
+    for identifier in chosen.unknown:
+        complain(f"{identifier}: there is no such entry")
+    if not as_json:
+        aside = f", {len(left_alone):,} left alone (see above; --force)" if left_alone else ""
+        show(f"{successes:,} {done}{aside}")
+    if refused or not successes:
+        raise typer.Exit(1)
+
+
+def _result_line(result: DeskResult, done: str) -> Text:
+    if result.state is None:
+        return Text(f"{result.entry_id}: there is no such entry", style="yellow")
+    if not result.is_done:
+        return Text(f"{result.entry_id}: is {result.state.label}, not dead; nothing done", style="yellow")
+    place = f", at place {result.seq} as incarnation {result.incarnation}" if result.state == State.PENDING else ""
+    return Text(f"{result.entry_id}: {done}{place}")
+
+
+def _tell_behind(behind: Sequence[Planned], force: bool) -> None:
+    consequence = (
+        "goes back in time, as forced" if force else "would go back in time, and is left alone without --force"
+    )
+    for one in behind[:TOLD_ONE_BY_ONE]:
+        letter = one.letter
+        complain(f"{letter.entry_id}: {what(letter)} {name(letter.operation_id).plain} {consequence}:")
+        for line in later_lines(one.since):
+            complain(f"    {line}")
+    if len(behind) > TOLD_ONE_BY_ONE:
+        complain(f"and {len(behind) - TOLD_ONE_BY_ONE:,} more like these")
+
+
+def later_lines(since: Since) -> Iterator[str]:
+    """What has happened to a letter's rows since, in words."""
+    for one in since.later[-NAMED_LATER:]:
+        happened = f"applied {moment(one.at)}" if one.state == State.APPLIED else "still to run before it"
+        overwritten = f"; both set {', '.join(one.overwrites)}" if one.overwrites else ""
+        yield f"{one.row}: {one.type or 'an operation'} {name(one.operation_id).plain}, {happened}{overwritten}"
+    if len(since.later) > NAMED_LATER:
+        yield f"and {len(since.later) - NAMED_LATER:,} more before these"
+    if since.is_unsure:
+        yield "operations after it were pruned here and the database cannot be asked: its rows may have changed since"
+
+
+def _tell_what_would_be_discarded(chosen: Chosen, dead: Sequence[Entry], as_json: bool) -> None:
+    for entry in dead:
+        if as_json:
+            told = {"entry_id": entry.entry_id, "operation_id": entry.operation_id, "would_be": "discarded"}
+            show_json(told, is_line=True)
+        elif len(dead) <= TOLD_ONE_BY_ONE:
+            show(Text.assemble(f"{entry.entry_id}: {what(entry)} ", name(entry.operation_id), " would be discarded"))
+    if not as_json:
+        show(f"{len(dead):,} would be discarded; nothing was done")
+    if not dead:
+        raise typer.Exit(1)
+
+
+def _rehearse(outbox: Outbox, chosen: Chosen, dead: Sequence[Entry], as_json: bool) -> None:
+    """Tell what would become of each letter; end with 1 unless all would be applied."""
+    counted = dict.fromkeys(("applied", "failing", "behind"), 0)
+    with session.database_bound():
+        try:
+            known = {one.letter.entry_id: one.since for one in acting.plan(outbox, dead, has_database=True)}
+            for letter, rehearsed in with_progress(_rehearsed(outbox, dead), len(dead), "trying"):
+                since = known.get(letter.entry_id, Since())
+                is_applied = rehearsed.outcome is Outcome.APPLIED
+                counted["applied" if is_applied else "failing"] += 1
+                counted["behind"] += not since.is_clear
+                if as_json:
+                    show_json(values.rehearsed_values(letter, rehearsed, since), is_line=True)
+                else:
+                    show(_rehearsed_line(letter, rehearsed))
+                    for line in later_lines(since):
+                        show(Text(f"    {line}", style="yellow"))
+        except DatabaseUnavailable as error:
+            fail(f"the database did not let it happen: {error}", UNUSABLE)
+    for entry in chosen.entries:
+        if entry.state != State.DEAD:
+            complain(f"{entry.entry_id}: is {entry.state.label}, not dead")
+    if not as_json:
+        behind = f"; {counted['behind']:,} would go back in time (--force)" if counted["behind"] else ""
+        show(f"{counted['applied']:,} would be applied, {counted['failing']:,} would fail{behind}; nothing was done")
+    if counted["failing"] or not counted["applied"]:
+        raise typer.Exit(1)
+
+
+def _rehearsed(outbox: Outbox, dead: Sequence[Entry]) -> Iterable[tuple[Entry, Rehearsed]]:
+    for start in range(0, len(dead), acting.PORTION):
+        portion = [outbox.entry(entry.entry_id) for entry in dead[start : start + acting.PORTION]]
+        yield from rehearse_letters(outbox, [letter for letter in portion if letter is not None])
+
+
+def _rehearsed_line(letter: Entry, rehearsed: Rehearsed) -> Text:
+    line = Text.assemble((f"{letter.entry_id} ", "bold"), f"{what(letter)} ", name(letter.operation_id), ": ")
+    if rehearsed.is_duplicate:
+        return line.append("nothing to do: settled already, as ").append(rehearsed.outcome.value, style="cyan")
+    if rehearsed.outcome is Outcome.APPLIED:
+        rows = ", ".join(rehearsed.touched[:4]) + (" …" if len(rehearsed.touched) > 4 else "")
+        return line.append("would be applied", style="green").append(f" to {rows}" if rows else "")
+    verdict = "would be dead again" if rehearsed.outcome is Outcome.DEAD else "would fail now, and be retried"
+    return line.append(verdict, style="bold red").append(": ").append_text(outside(rehearsed.reason))
