@@ -1,8 +1,8 @@
 """The ledger: which operations are settled, and how; and the epoch that fences late messages.
 
 A line commits together with the operation's write, so one that is delivered twice has one effect. A dead letter is a line
-too, with payload and reason, and only a replay's higher incarnation may turn it. Lines are written and read in bulk; who may
-write which, and when, is `worker.apply`'s business.
+too, with payload and reason; only a replay's higher incarnation may turn it, and once it is discarded, nothing may. Lines are
+written and read in bulk; who may write which, and when, is `worker.apply`'s business.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from entities import database
 from entities.own_tables import IngestEpochs, IngestNodes, MissingTables, SettledOperations, create_own_tables
 
 __all__ = [
+    "Discard",
     "MissingTables",
     "SettledOperation",
     "create_own_tables",
     "dead_letters",
+    "discard",
     "epoch_for_share",
     "probe",
     "prune",
@@ -50,7 +52,7 @@ class SettledOperation(msgspec.Struct, frozen=True, gc=False):
 
     operation_id: str
     content: bytes
-    outcome: Literal["applied", "dead"]
+    outcome: Literal["applied", "dead", "discarded"]
     incarnation: int
     entity: str
     type: str
@@ -67,6 +69,21 @@ class SettledOperation(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_dead(self) -> bool:
         return self.outcome == "dead"
+
+    @property
+    def is_discarded(self) -> bool:
+        return self.outcome == "discarded"
+
+
+class Discard(msgspec.Struct, frozen=True):
+    """A dead letter that an operator has put aside: where in Kafka it stands, up to which incarnation, and why."""
+
+    topic: str
+    generation: int
+    partition: int
+    offset: int
+    incarnation: int
+    why: str
 
 
 def settled(operation_ids: Sequence[str]) -> dict[str, SettledOperation]:
@@ -105,6 +122,30 @@ def turn(line: SettledOperation) -> bool:
     return bool(changed)
 
 
+def discard(discards: Sequence[Discard]) -> int:
+    """Make discarded what is dead at these places, unless a higher incarnation died there meanwhile. How many there were.
+
+    Their payloads go: nobody will run them. The lines stay, so that whoever reads those messages again knows.
+    """
+    table = SettledOperations
+    changed = 0
+    for one in discards:
+        values = {table.outcome: "discarded", table.reason: one.why[:REASON_CHARACTERS], table.payload: None}
+        changed += (
+            table.update(values)
+            .where(
+                table.topic == one.topic,
+                table.outcome == "dead",
+                table.partition == one.partition,
+                table.generation == one.generation,
+                table.offset == one.offset,
+                table.incarnation <= one.incarnation,
+            )
+            .execute()
+        )
+    return changed
+
+
 def dead_letters(topic: str) -> Iterator[SettledOperation]:
     """Every dead letter of a topic with its payload, in pages, by partition and offset; for an outbox that starts anew."""
     table = SettledOperations
@@ -139,7 +180,7 @@ def prune(topic: str, generation: int, partition: int, below_offset: int, before
       below_offset: The log's start. A line at or behind it must stay, or a re-read would apply its operation again.
       before_ms: Only lines settled before this time, in milliseconds since 1970.
 
-    Dead letters stay: they are what a new outbox knows of them.
+    Dead letters stay, and discarded ones: they are what a new outbox knows of them.
     """
     table: Any = SettledOperations  # the stubs know no delete() of a class
     rows = (

@@ -29,7 +29,7 @@ class SettledOperations(peewee.Model):
     operation_id = OperationId(primary_key=True)
     #: Tells whether another operation with this id asks for the same.
     content = peewee.BlobField()
-    #: applied | dead
+    #: applied | dead | discarded (a dead letter that an operator has put aside)
     outcome = peewee.CharField()
     #: Of the run that reached the outcome: 0 the first, one more with each replay of the dead letter.
     incarnation = peewee.IntegerField()
@@ -81,13 +81,29 @@ class IngestNodes(peewee.Model):
         table_name = "ingest_nodes"
 
 
+class PartitionGenerations(peewee.Model):
+    """One row a partition: how often its topic was made anew, and how to recognise its newest log; `entities.generations`."""
+
+    topic = peewee.CharField()
+    partition = peewee.IntegerField()
+    generation = peewee.IntegerField()
+    offset = peewee.BigIntegerField()
+    kafka_timestamp = peewee.BigIntegerField()
+    value_hash = peewee.BlobField()
+
+    class Meta:
+        database = base.database
+        table_name = "partition_generations"
+        primary_key = peewee.CompositeKey("topic", "partition")
+
+
 # ROW_FORMAT is said because older servers' default has no room for a key of 1,020 bytes (255 characters of 4 bytes).
 _MYSQL = {
     "settled_operations": """\
 CREATE TABLE IF NOT EXISTS settled_operations (
   operation_id VARBINARY(1020) NOT NULL PRIMARY KEY,
   content BINARY(16) NOT NULL,
-  outcome ENUM('applied','dead') NOT NULL,
+  outcome ENUM('applied','dead','discarded') NOT NULL,
   incarnation INT NOT NULL,
   entity VARCHAR(64) NOT NULL DEFAULT '',
   type VARCHAR(64) NOT NULL DEFAULT '',
@@ -115,6 +131,16 @@ CREATE TABLE IF NOT EXISTS ingest_nodes (
   outbox_id VARCHAR(64) NOT NULL PRIMARY KEY,
   seen_at BIGINT NOT NULL
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin""",
+    "partition_generations": """\
+CREATE TABLE IF NOT EXISTS partition_generations (
+  topic VARCHAR(249) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  `partition` INT NOT NULL,
+  generation INT NOT NULL,
+  `offset` BIGINT NOT NULL,
+  kafka_timestamp BIGINT NOT NULL,
+  value_hash BINARY(8) NOT NULL,
+  PRIMARY KEY (topic, `partition`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin""",
 }
 
 _SQLITE = {
@@ -122,7 +148,7 @@ _SQLITE = {
 CREATE TABLE IF NOT EXISTS settled_operations (
   operation_id BLOB NOT NULL PRIMARY KEY,
   content BLOB NOT NULL,
-  outcome TEXT NOT NULL CHECK (outcome IN ('applied','dead')),
+  outcome TEXT NOT NULL CHECK (outcome IN ('applied','dead','discarded')),
   incarnation INTEGER NOT NULL,
   entity TEXT NOT NULL DEFAULT '',
   type TEXT NOT NULL DEFAULT '',
@@ -150,6 +176,16 @@ CREATE TABLE IF NOT EXISTS ingest_nodes (
   outbox_id TEXT NOT NULL PRIMARY KEY,
   seen_at INTEGER NOT NULL
 )""",
+    "partition_generations": """\
+CREATE TABLE IF NOT EXISTS partition_generations (
+  topic TEXT NOT NULL,
+  "partition" INTEGER NOT NULL,
+  generation INTEGER NOT NULL,
+  "offset" INTEGER NOT NULL,
+  kafka_timestamp INTEGER NOT NULL,
+  value_hash BLOB NOT NULL,
+  PRIMARY KEY (topic, "partition")
+) WITHOUT ROWID""",
 }
 
 

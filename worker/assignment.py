@@ -67,6 +67,13 @@ class Known(msgspec.Struct, frozen=True):
     last: Fingerprint | None
 
 
+class Remembered(msgspec.Struct, frozen=True):
+    """What the database remembers of the partition's newest log. A topic that is deleted takes its commits with it."""
+
+    generation: int
+    last: Fingerprint
+
+
 class LogRange(msgspec.Struct, frozen=True):
     """What Kafka holds of a partition: offsets from ``begin`` up to, not including, ``end``."""
 
@@ -101,14 +108,24 @@ class Start:
     skipped: int = 0
 
 
-def where_to_start(outbox_id: str, known: Known | None, commit: Commit | None, log: LogRange) -> Start:
+def needs_memory(commit: Commit | None) -> bool:
+    """Whether the database has to be asked what it remembers of a partition: the group's commit does not tell."""
+    return commit is None or commit.metadata is None
+
+
+def where_to_start(
+    outbox_id: str, known: Known | None, commit: Commit | None, log: LogRange, remembered: Remembered | None = None
+) -> Start:
     """Decide for one partition that has just been assigned.
 
     Parameters:
       known: this outbox's own position; None if it has never read the partition.
       commit: the group's last commit; None if there is none.
+      remembered: what the database knows; only looked at where ``needs_memory``.
     """
     metadata = commit.metadata if commit is not None else None
+    if metadata is None and remembered is not None and _has_gone_further(remembered, known):
+        return _start_from_memory(remembered, known, commit, log)
     if commit is None and known is None:
         return Start(Why.NEW, generation=0, offset=log.begin)
     if commit is None:
@@ -132,7 +149,7 @@ def where_to_start(outbox_id: str, known: Known | None, commit: Commit | None, l
     if log.end < commit.offset:
         return Start(Why.MADE_ANEW, generation + 1, log.begin, archives=known is not None)
     mark = min(metadata.mark, commit.offset) if metadata is not None else commit.offset
-    last = metadata.last if metadata is not None else None
+    last = metadata.last if metadata is not None else known.last if known is not None else None
     return Start(
         Why.TAKES_OVER,
         generation,
@@ -141,6 +158,23 @@ def where_to_start(outbox_id: str, known: Known | None, commit: Commit | None, l
         check=_within(last, log),
         skipped=max(0, log.begin - commit.offset),
     )
+
+
+def _has_gone_further(remembered: Remembered, known: Known | None) -> bool:
+    """Whether others have read what this outbox has not: then its own position says nothing about today's log."""
+    if known is None:
+        return True
+    return (known.generation, known.next_offset) <= (remembered.generation, remembered.last.offset)
+
+
+def _start_from_memory(remembered: Remembered, known: Known | None, commit: Commit | None, log: LogRange) -> Start:
+    archives = known is not None
+    why = Why.COMMIT_LOST if commit is None and known is None else Why.TAKES_OVER
+    if log.end <= remembered.last.offset:
+        return Start(Why.MADE_ANEW, remembered.generation + 1, log.begin, archives)
+    offset = log.begin if commit is None else max(commit.offset, log.begin)
+    skipped = 0 if commit is None else max(0, log.begin - commit.offset)
+    return Start(why, remembered.generation, offset, archives, _within(remembered.last, log), skipped)
 
 
 def made_anew(start: Start, log: LogRange) -> Start:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from entities.generations import LogGeneration
 from entities.ledger import SettledOperation
+from outbox.announcements import Audience
 from worker.assignment import Commit, LogRange, Start
 from worker.merge import FetchedRecord
 from worker.messages import Settlement
@@ -71,6 +73,22 @@ class LettersFound:
 
 
 @dataclass(frozen=True)
+class MemoryFound:
+    """What the database remembers of the topic's logs, by partition: asked for where the group's commits do not tell."""
+
+    assignment: int
+    logs: Mapping[int, LogGeneration]
+
+
+@dataclass(frozen=True)
+class Told:
+    """The outbox's announcements that have reached their audience for good."""
+
+    audience: Audience
+    announcement_ids: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Lost:
     """Batches of which Redis holds no message, or whose worker has been silent past its lease."""
 
@@ -89,4 +107,17 @@ class Wake:
     """Something changed that the loop should look at: health, a free slot, a stop."""
 
 
-Event = Fetched | Assigned | Starting | LogStarts | Revoked | EpochRaised | LettersFound | Lost | Settled | Wake
+Event = (
+    Fetched
+    | Assigned
+    | Starting
+    | LogStarts
+    | Revoked
+    | EpochRaised
+    | LettersFound
+    | MemoryFound
+    | Told
+    | Lost
+    | Settled
+    | Wake
+)

@@ -37,7 +37,10 @@ class Point(StrEnum):
     STOPPING = "ingest.stopping"  # a clean stop is half done
     # Ingest, the other threads.
     EPOCH_RAISED = "ingest.epoch_raised"  # in the database; ingest does not know: the next one is higher
+    DISCARDED = "ingest.discarded"  # in the ledger; the outbox still has it to tell: told again, harmless
     SENDING = "dispatcher.sending"  # in flight in the planner only
+    ANNOUNCING = "announcer.announcing"  # nothing is sent: the outbox has it still to tell
+    ANNOUNCED = "announcer.announced"  # Kafka has them; the outbox does not know: told again
     SENT = "dispatcher.sent"  # in Redis; the outbox may still say pending
     DRAINED = (
         "settlements.drained"  # outcomes in memory only: their operations are dispatched again, the ledger answers

@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import peewee
 
-from entities import ledger
+from entities import generations, ledger
 from entities.database import transaction
-from worker.events import EpochRaised, Event, LettersFound, Wake
+from entities.generations import LogGeneration
+from outbox.announcements import Announcement, Audience
+from worker.events import EpochRaised, Event, LettersFound, MemoryFound, Told, Wake
 from worker.failures import FailureKind, classify
 from worker.fault_points import Point, reach
 from worker.logs import DATABASE_HEALTHY, DATABASE_UNHEALTHY, log_event
@@ -74,9 +76,15 @@ class DatabaseMonitor:
         self._tables_are_made = False
         self._to_prune: list[PrunableLog] = []
         self._assignment_without_epoch: int | None = None
+        self._assignment_without_memory: int | None = None
+        self._to_remember: Mapping[int, LogGeneration] = {}
+        self._written: dict[int, LogGeneration] = {}
+        self._to_discard: Sequence[Announcement] = ()
         self._reported_at = float("-inf")
         self._suspects = False
         self._distrusts = False
+        #: The generation that the database is known to remember of each partition.
+        self.remembered: Mapping[int, int] = {}
         self.is_healthy = False
         self.is_known = False
         self.last_check_at: float | None = None
@@ -104,6 +112,22 @@ class DatabaseMonitor:
     def prune_ledger(self, logs: Sequence[PrunableLog]) -> None:
         """Have lines of the ledger removed that are past their retention and cannot be read from Kafka again."""
         self._to_prune = list(logs)
+
+    def want_memory(self, assignment: int) -> None:
+        """Have a `MemoryFound` told for this assignment, as soon as the database can."""
+        self._assignment_without_memory = assignment
+        self._wake.set()
+
+    def remember(self, logs: Mapping[int, LogGeneration]) -> None:
+        """Have the database remember these logs: at once where a generation is new to it, else with the next probe."""
+        self._to_remember = logs
+        if any(self.remembered.get(partition) != log.generation for partition, log in logs.items()):
+            self._wake.set()
+
+    def tell_ledger(self, discards: Sequence[Announcement]) -> None:
+        """Have discarded letters entered in the ledger, as soon as the database can; a `Told` follows."""
+        self._to_discard = discards
+        self._wake.set()
 
     def stop(self) -> None:
         """End the monitoring; the connection stays open until ``close``, as the order of the shutdown wants it."""
@@ -134,7 +158,8 @@ class DatabaseMonitor:
             self._suspects = False
             self._check()
         self._distrusts = False
-        is_calm = self.is_healthy and self._assignment_without_epoch is None
+        waits = self._assignment_without_epoch, self._assignment_without_memory
+        is_calm = self.is_healthy and waits == (None, None) and not self._to_discard
         interval_ms = self._settings.db_health_check_interval_ms if is_calm else self._settings.db_reconnect_interval_ms
         return interval_ms / 1000
 
@@ -160,13 +185,50 @@ class DatabaseMonitor:
     def _do_chores(self) -> None:
         """What waits for a database that is well. Locks that are in the way of a chore are no outage: it waits."""
         try:
+            self._tell_memory_if_wanted()
+            self._remember_logs()
             self._raise_epoch_if_wanted()
+            self._enter_discards()
             self._prune_some()
         except peewee.PeeweeException as error:
             failure = classify(error)
             if failure.kind is not FailureKind.CONTENTION:
                 raise
-            logger.info("The database is busy (%s): the epoch and the ledger's pruning wait", failure.reason)
+            logger.info("The database is busy (%s): what is wanted of it waits", failure.reason)
+
+    def _tell_memory_if_wanted(self) -> None:
+        assignment = self._assignment_without_memory
+        if assignment is None:
+            return
+        logs = generations.generations(self._settings.topic_db_operations)
+        if self._assignment_without_memory == assignment:
+            self._assignment_without_memory = None
+        self._tell(MemoryFound(assignment, logs))
+
+    def _remember_logs(self) -> None:
+        news = {partition: log for partition, log in self._to_remember.items() if self._written.get(partition) != log}
+        if not news:
+            return
+        with transaction():
+            generations.remember(self._settings.topic_db_operations, news)
+        self._written |= news
+        before, self.remembered = self.remembered, {p: log.generation for p, log in self._written.items()}
+        if before != self.remembered:
+            self._tell(Wake())
+
+    def _enter_discards(self) -> None:
+        told = self._to_discard
+        if not told:
+            return
+        discards = [
+            ledger.Discard(one.topic, one.generation, one.partition, one.offset, one.incarnation, one.reason or "")
+            for one in told
+        ]
+        with transaction():
+            ledger.discard(discards)
+        reach(Point.DISCARDED)
+        self._to_discard = ()
+        self._tell(Told(Audience.LEDGER, [one.announcement_id for one in told]))
 
     def _prune_some(self) -> None:
         """One portion, after a probe that went well: nothing is urgent about it."""

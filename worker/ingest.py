@@ -3,7 +3,8 @@
 The story of an operation: Kafka's reader merges the partitions into one order (consumer.py, reading.py, merge.py); the main
 loop appends the records to the outbox, then their offsets are committed (turns.py, intake.py); the scheduler sends what may
 run (scheduler.py, planner.py) through the dispatcher to Redis; the actors' outcomes come back through a Redis list
-(settlements.py) and make their followers ready. The database monitor (health.py) opens and shuts the gate.
+(settlements.py) and make their followers ready. The database monitor (health.py) opens and shuts the gate. Those that die may be
+told to a topic of dead letters (announcer.py).
 
 Each of them has a thread of its own and only puts events into the inbox. The main loop alone touches the outbox and the
 planner.
@@ -26,6 +27,7 @@ from entities.database import open_database
 from outbox.errors import UnusableOutbox
 from outbox.lock import OutboxInUse, hold_alone
 from outbox.store import Outbox
+from worker.announcer import Announcer
 from worker.broker import build_broker
 from worker.cache import Cache
 from worker.cache.voucher import Vouchers
@@ -78,7 +80,10 @@ class Ingest:
         self._outbox.note_policy(settings.dead_letter_policy == "hold")
         vouchers = Vouchers(self._broker.client, Cache.connect(settings).client)
         self._cache_watch = CacheWatch(vouchers, self._broker, settings.reconcile_interval_ms / 1000)
-        self._turns = Turns(settings, self._outbox, self._kafka.reading, self._monitor, self._dispatcher)
+        self._announcer = Announcer(settings, self._inbox.put) if settings.topic_dead_letters else None
+        self._turns = Turns(
+            settings, self._outbox, self._kafka.reading, self._monitor, self._dispatcher, self._announcer
+        )
         self._threads = {
             name: threading.Thread(target=run, name=name, daemon=True)
             for name, run in (
@@ -89,6 +94,8 @@ class Ingest:
                 ("cache-watch", self._cache_watch.run),
             )
         }
+        if self._announcer is not None:
+            self._threads["announcer"] = threading.Thread(target=self._announcer.run, name="announcer", daemon=True)
         self._note = NoteKeeper(self._outbox)
         self._stop_asked = False
 
@@ -135,6 +142,8 @@ class Ingest:
         reach(Point.STOPPING)
         self._turns.say_farewell()
         self._end("kafka", self._kafka.stop)
+        if self._announcer is not None:
+            self._end("announcer", self._announcer.stop)
         self._end("database-monitor", self._monitor.close)
         self._broker.patience.stop()
         self._dispatcher.stop()

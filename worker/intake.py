@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from entities.generations import LogGeneration
 from outbox.records import NewRecord, Position
 from outbox.store import Outbox
 from worker.assignment import (
@@ -17,6 +18,7 @@ from worker.assignment import (
     Fingerprint,
     Known,
     LogRange,
+    Remembered,
     Start,
     Why,
     value_hash,
@@ -48,11 +50,24 @@ class Intake:
 
     # --------------------------------------------------------------------------------------------- the assignment
 
-    def decide(self, commits: Mapping[int, Commit | None], ranges: Mapping[int, LogRange]) -> dict[int, Start]:
-        """Where to read each assigned partition from. What ``Start.check`` names is still to be looked at in Kafka."""
+    def decide(
+        self,
+        commits: Mapping[int, Commit | None],
+        ranges: Mapping[int, LogRange],
+        memory: Mapping[int, LogGeneration],
+    ) -> dict[int, Start]:
+        """Where to read each assigned partition from. What ``Start.check`` names is still to be looked at in Kafka.
+
+        Parameters:
+          memory: what the database remembers, where a commit `needs_memory`.
+        """
         return {
             partition: where_to_start(
-                self._outbox.outbox_id, self._known(partition), commits[partition], ranges[partition]
+                self._outbox.outbox_id,
+                self._known(partition),
+                commits[partition],
+                ranges[partition],
+                _remembered(memory.get(partition)),
             )
             for partition in commits
         }
@@ -128,7 +143,15 @@ class Intake:
         """Take over positions whose records are committed to the outbox."""
         self._positions = positions
 
-    # -------------------------------------------------------------------------------------------------- committing
+    # ----------------------------------------------------------------------------------------- committing, remembering
+
+    def logs(self) -> dict[int, LogGeneration]:
+        """What the database is to remember: each partition's generation with the newest record, once there is one."""
+        return {
+            partition: LogGeneration(position.generation, last.offset, last.kafka_timestamp, last.value_hash)
+            for partition, position in self._positions.items()
+            if (last := _last(position)) is not None
+        }
 
     def commits(self) -> dict[int, tuple[int, str]]:
         """The offsets, with metadata, that may be committed and differ from what was told last."""
@@ -151,3 +174,9 @@ def _last(position: Position) -> Fingerprint | None:
     if position.last_offset is None or position.last_timestamp is None or position.last_hash is None:
         return None
     return Fingerprint(position.last_offset, position.last_timestamp, position.last_hash)
+
+
+def _remembered(log: LogGeneration | None) -> Remembered | None:
+    if log is None:
+        return None
+    return Remembered(log.generation, Fingerprint(log.offset, log.kafka_timestamp, log.value_hash))

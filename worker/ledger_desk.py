@@ -2,7 +2,7 @@
 
 The rules of an operation id stand here: the same content twice is a duplicate and gets the first one's outcome; other content
 under the same id is a dead letter, whose line stands under its own id (topic-partition-offset); only a replay, whose incarnation
-is higher, may turn a dead letter's line.
+is higher, may turn a dead letter's line; a discarded one's nobody turns.
 """
 
 from __future__ import annotations
@@ -93,6 +93,9 @@ class LedgerDesk:
         # The second is for an id that somebody chose to look like the own id of another message.
         for line_id in (own_id, f"{own_id}-{work.content.hex()}"):
             line = self._lines.get(line_id) or ledger.settled([line_id]).get(line_id)
+            if line is not None and line.content == work.content and line.is_discarded:
+                work.settled_as(line)
+                return
             if line is None or line.content == work.content:
                 work.line_id = line_id
                 work.is_recorded = line is not None and line.incarnation >= work.incarnation

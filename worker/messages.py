@@ -129,12 +129,14 @@ class CacheRecheck(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Outcome(StrEnum):
-    """How an operation left an actor. APPLIED and DEAD are final; ingest moves on what has any other."""
+    """How an operation left an actor. APPLIED, DEAD and DISCARDED are final; ingest moves on what has any other."""
 
     #: Its effect and its ledger line are committed.
     APPLIED = "applied"
     #: Its verdict stands in the ledger.
     DEAD = "dead"
+    #: The ledger says that an operator has discarded it: nothing was done, and nothing will be.
+    DISCARDED = "discarded"
     #: It failed by itself in a batch and may be retried: to be sent as its own `apply_operation`.
     FAILED = "failed"
     #: An attempt of `apply_operation` failed; Dramatiq holds the message until `next_attempt_at`.

@@ -67,6 +67,11 @@ def weigh_line(
             Settled(task.seq, line.incarnation, State.DEAD, line.attempts, line.error_kind, line.reason)
         )
         return
+    if line.outcome is Outcome.DISCARDED:
+        changes.settled.append(
+            Settled(task.seq, line.incarnation, State.DISCARDED, line.attempts, line.error_kind, line.reason)
+        )
+        return
     if task.batch_id != settlement.batch_id:
         return  # a copy that was given up: only what is final is still true
     match line.outcome:

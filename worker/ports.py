@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from entities.generations import LogGeneration
+from outbox.announcements import Announcement
 from worker.health import PrunableLog
 from worker.scheduler import Sender
 
@@ -29,8 +31,23 @@ class DatabasePort(Protocol):
 
     def prune_ledger(self, logs: Sequence[PrunableLog]) -> None: ...
 
+    def want_memory(self, assignment: int) -> None: ...
+
+    def remember(self, logs: Mapping[int, LogGeneration]) -> None: ...
+
+    @property
+    def remembered(self) -> Mapping[int, int]: ...
+
+    def tell_ledger(self, discards: Sequence[Announcement]) -> None: ...
+
 
 class DispatcherPort(Sender, Protocol):
     """What a turn hands to the dispatcher."""
 
     def inspect(self, batch_ids: Sequence[str]) -> None: ...
+
+
+class AnnouncerPort(Protocol):
+    """What a turn hands to the announcer of dead letters."""
+
+    def announce(self, deaths: Sequence[Announcement]) -> None: ...

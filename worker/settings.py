@@ -105,6 +105,12 @@ class Settings:
     topic_db_operations: str = _setting(
         "TOPIC_DB_OPERATIONS", "db-operations-buffer", kafka_name(), "the topic of the operations"
     )
+    topic_dead_letters: str = _setting(
+        "TOPIC_DEAD_LETTERS",
+        "",
+        kafka_name_or_empty(),
+        "a topic that is told of each dead letter, payload and all; empty = none is",
+    )
     consumer_session_timeout_ms: int = _setting(
         "CONSUMER_SESSION_TIMEOUT",
         "30000",
@@ -351,6 +357,11 @@ def _cross_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("BATCH_MAX_OPERATIONS", "WINDOW_MAX_OPERATIONS"), "allowed: a batch no larger than the window"
     if settings.batch_max_bytes > settings.window_max_bytes:
         yield ("BATCH_MAX_BYTES", "WINDOW_MAX_BYTES"), "allowed: a batch no larger than the window"
+    if settings.topic_dead_letters == settings.topic_db_operations:
+        yield (
+            ("TOPIC_DEAD_LETTERS", "TOPIC_DB_OPERATIONS"),
+            "allowed: a topic of its own; dead letters would be read as operations again",
+        )
     if settings.lease_ms < settings.db_read_timeout_ms:
         yield (
             ("LEASE_MS", "DB_READ_TIMEOUT"),

@@ -16,9 +16,11 @@ from typing import TypeVar
 
 import peewee
 
+from entities.generations import LogGeneration
+from outbox.announcements import Audience
 from outbox.file import system_clock
-from outbox.records import ImportedLetter
 from outbox.store import Outbox
+from worker.assignment import needs_memory
 from worker.events import (
     Assigned,
     EpochRaised,
@@ -27,22 +29,25 @@ from worker.events import (
     LettersFound,
     LogStarts,
     Lost,
+    MemoryFound,
     Revoked,
     Settled,
     Starting,
+    Told,
 )
 from worker.every import Every
 from worker.fault_points import Point, reach
 from worker.health import PrunableLog
 from worker.intake import Intake
+from worker.letters import for_the_outbox
 from worker.logs import PROCESSING_PENDING, log_event
 from worker.messages import Settlement
 from worker.outcomes import Changes
-from worker.ports import DatabasePort, DispatcherPort, KafkaPort
+from worker.ports import AnnouncerPort, DatabasePort, DispatcherPort, KafkaPort
 from worker.scheduler import Scheduler
 from worker.settings import Settings
 from worker.status import tell_turn
-from worker.work import content_of
+from worker.telling import Telling
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +72,7 @@ class Turns:
     """The main loop's state.
 
     Parameters:
+      announcer: tells Kafka's topic of dead letters; None where nobody wants to know.
       clock: monotonic seconds.
       now_ms: milliseconds since 1970.
       pause: waits so many seconds before a refused write is tried again.
@@ -79,6 +85,7 @@ class Turns:
         kafka: KafkaPort,
         database: DatabasePort,
         dispatcher: DispatcherPort,
+        announcer: AnnouncerPort | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = system_clock,
@@ -95,7 +102,12 @@ class Turns:
         self.scheduler = Scheduler(settings, outbox, dispatcher, clock, now_ms)
         self._marks, self._pruning = Every(MARKS_INTERVAL_S, clock), Every(PRUNE_INTERVAL_S, clock)
         self._reconciling = Every(settings.reconcile_interval_ms / 1000, clock)
+        self._discards = Telling(outbox, Audience.LEDGER, database.tell_ledger)
+        self._deaths = (
+            Telling(outbox, Audience.DEAD_LETTER_TOPIC, announcer.announce) if announcer is not None else None
+        )
         self._assignment = 0
+        self._undecided: Assigned | None = None
         self._to_append: deque[Fetched] = deque()
         self._to_settle: list[Settlement] = []
         self._data_version = outbox.data_version()
@@ -116,6 +128,9 @@ class Turns:
         """Take a turn with these events, send what may run, and do the chores that are due."""
         self.take(events)
         self._notice_the_desk()
+        self._discards.go_on()
+        if self._deaths is not None:
+            self._deaths.go_on()
         self.is_open = self._may_dispatch()
         if self.is_open:
             self.scheduler.dispatch()
@@ -125,6 +140,7 @@ class Turns:
                 self._dispatcher.inspect(self.scheduler.silent_batches(SILENCE_S))
         if self._marks.is_due and self._intake.partitions:
             self._tell_commits()
+            self._database.remember(self._intake.logs())
         if self._pruning.is_due or self._has_more_to_prune:
             self._prune_some()
 
@@ -180,6 +196,10 @@ class Turns:
         if records:
             self.scheduler.note_appended()
             self._tell_commits()
+            if not self._is_remembered():
+                self._database.remember(self._intake.logs())
+        if changes.dead and self._deaths is not None:
+            self._deaths.note()
         self.received += len(records)
         self.settled += len(changes.settled)
         tell_turn(records, changes)
@@ -189,7 +209,7 @@ class Turns:
             self._lose_epoch()
 
     def _record(self, changes: Changes) -> None:
-        self._outbox.settle(changes.settled)
+        self._outbox.settle(changes.settled, announce=self._deaths is not None)
         self._outbox.note_attempts(changes.failed)
         self._outbox.hand_back(changes.handed_back)
 
@@ -209,12 +229,17 @@ class Turns:
 
     def _may_dispatch(self) -> bool:
         """Whether operations may be sent now. Says when the backlog runs after an interruption."""
-        may_dispatch = self.scheduler.epoch is not None and self._database.is_healthy
+        may_dispatch = self.scheduler.epoch is not None and self._database.is_healthy and self._is_remembered()
         if may_dispatch and not self.is_open:
             pending = self._outbox.counts().unsettled
             if pending:
                 log_event(logger, logging.INFO, PROCESSING_PENDING.format(count=pending))
         return may_dispatch
+
+    def _is_remembered(self) -> bool:
+        """Whether the database can tell today's logs from a topic made anew, should this host and the topic be lost."""
+        remembered = self._database.remembered
+        return all(remembered.get(partition) == log.generation for partition, log in self._intake.logs().items())
 
     # -------------------------------------------------------------------------------------------------- the events
 
@@ -230,7 +255,10 @@ class Turns:
             case Revoked():
                 self._revoke(event.assignment)
             case Assigned():
-                event.answer.set_result(self._intake.decide(event.commits, event.ranges))
+                self._decide(event)
+            case MemoryFound():
+                if event.assignment == self._assignment and self._undecided is not None:
+                    self._answer(self._undecided, event.logs)
             case Starting():
                 self._begin(event)
             case LogStarts():
@@ -241,6 +269,10 @@ class Turns:
                 if event.assignment == self._assignment:
                     logger.info("Epoch %d: this ingest is the active one", event.epoch)
                     self.scheduler.open(event.epoch)
+            case Told():
+                telling = self._discards if event.audience is Audience.LEDGER else self._deaths
+                if telling is not None:
+                    self._insist(lambda: telling.told(event.announcement_ids))
             case Lost():
                 self.scheduler.send_again(event.batch_ids)
 
@@ -248,12 +280,33 @@ class Turns:
         if self._intake.partitions:
             logger.info("The partitions are no longer ours: dispatch stops")
         self._assignment = assignment
+        self._undecided = None
         self._database.want_epoch(None)
+        self._database.remember({})
         self.scheduler.forget()
         self._intake.lose()
         for _ in self._to_append:
             self._kafka.give_back_permit()
         self._to_append.clear()
+
+    def _decide(self, event: Assigned) -> None:
+        """Answer where to read from; where the group's commits do not tell, once the database has said what it remembers.
+
+        A topic that is deleted takes its commits with it. Without an outbox or a commit that knows the log, a topic made anew
+        would be taken for the old one, and its operations for settled ones.
+        """
+        if any(needs_memory(commit) for commit in event.commits.values()):
+            logger.info(
+                "The group has no commit of ours for some partitions: asking the database what it knows of them"
+            )
+            self._undecided = event
+            self._database.want_memory(self._assignment)
+        else:
+            self._answer(event, {})
+
+    def _answer(self, event: Assigned, memory: Mapping[int, LogGeneration]) -> None:
+        self._undecided = None
+        event.answer.set_result(self._intake.decide(event.commits, event.ranges, memory))
 
     def _begin(self, event: Starting) -> None:
         self._insist(lambda: self._intake.begin(event.starts))
@@ -283,29 +336,12 @@ class Turns:
         ]
 
     def _import(self, event: LettersFound) -> None:
-        letters = [
-            ImportedLetter(
-                letter.topic,
-                letter.generation,
-                letter.partition,
-                letter.offset,
-                letter.operation_id,
-                letter.entity,
-                letter.type,
-                letter.payload or b"",
-                letter.incarnation,
-                letter.attempts,
-                letter.error_kind,
-                letter.reason,
-                self._now_ms(),
-                # an operator had changed it when it died, or its payload did not fit: its identity is the original's
-                letter.content if letter.content != content_of(letter.payload or b"") else None,
-            )
-            for letter in event.letters
-        ]
-        imported = self._insist(lambda: self._outbox.import_dead(letters))
+        letters = [for_the_outbox(letter, self._now_ms()) for letter in event.letters]
+        imported = self._insist(lambda: self._outbox.import_dead(letters, announce=self._deaths is not None))
         reach(Point.IMPORTED)
         if imported:
+            if self._deaths is not None:
+                self._deaths.note()
             logger.info("%d dead letters taken over from the database's ledger", imported)
 
     # --------------------------------------------------------------------------------------------------- the outbox
@@ -324,11 +360,13 @@ class Turns:
         self._pause(REFUSED_PAUSE_S)
 
     def _notice_the_desk(self) -> None:
-        """Whether another process (the operator's desk) has written: a replayed letter waits at the tail."""
+        """Whether another process (the operator's desk) has written: a replayed letter waits at the tail, a discarded one is to
+        be told to the ledger."""
         version = self._outbox.data_version()
         if version != self._data_version:
             self._data_version = version
             self.scheduler.note_appended()
+            self._discards.note()
             letters = self.scheduler.holding.decided()
             if letters:
                 released = self._insist(lambda: self._outbox.release_held(letters))

@@ -18,6 +18,9 @@ from worker.messages import DispatchedOperation, Outcome, OutcomeLine, Verdict
 #: The error kind of an operation that is out of form.
 INVALID = "invalid"
 
+#: With these nothing is owed any more.
+FINAL = (Outcome.APPLIED, Outcome.DEAD, Outcome.DISCARDED)
+
 #: The most characters of a name from outside that the ledger keeps.
 NAME_CHARACTERS = 64
 
@@ -66,7 +69,7 @@ class Work:
     @property
     def is_held(self) -> bool:
         """Whether it goes back unsettled, so that what conflicts with it has to go back too."""
-        return self.outcome is not None and self.outcome not in (Outcome.APPLIED, Outcome.DEAD)
+        return self.outcome is not None and self.outcome not in FINAL
 
     @property
     def lane(self) -> Writeset:
@@ -86,8 +89,8 @@ class Work:
     def settled_as(self, line: SettledOperation) -> None:
         """It was settled before: with what the ledger holds."""
         self.is_recorded = True
-        if line.is_dead:
-            self.ended(Outcome.DEAD, line.error_kind, line.reason)
+        if line.is_dead or line.is_discarded:
+            self.ended(Outcome.DEAD if line.is_dead else Outcome.DISCARDED, line.error_kind, line.reason)
             self.attempts = line.attempts
         else:
             self.applied(line.touched)

@@ -28,6 +28,9 @@ LATEST_MOMENT_S = 0.8
 #: Points that only a beginning or an end of ingest passes.
 AT_AN_ASSIGNMENT = frozenset({Point.BEGINNING, Point.IMPORTED, Point.EPOCH_RAISED})
 
+#: Points that only an operator's discard or a topic of dead letters brings about. Their own tests kill there.
+ON_DEMAND = frozenset({Point.DISCARDED, Point.ANNOUNCING, Point.ANNOUNCED})
+
 #: The points that a process of the actors passes; ingest passes the others.
 OF_THE_ACTORS = frozenset(point for point in Point if point.value.startswith(("worker.", "cache.")))
 
@@ -66,7 +69,8 @@ class Kind:
 
 def points_for(arena: Arena) -> list[Point]:
     """The points that can be reached with the arena's settings."""
-    return [point for point in Point if point is not Point.RETRY_TOLD or arena.max_retries > 0]
+    reached = [point for point in Point if point not in ON_DEMAND]
+    return [point for point in reached if point is not Point.RETRY_TOLD or arena.max_retries > 0]
 
 
 def kill_at(arena: Arena, point: Point, timeout: float = 20.0) -> Struck:

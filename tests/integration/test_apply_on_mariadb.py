@@ -38,7 +38,9 @@ from tests.support.applying import (
 from tests.support.mariadb_server import MariaDBServer
 from tests.support.waiting import eventually
 from worker import apply as apply_module
+from worker import fault_points
 from worker.apply import DatabaseUnavailable, Fenced, apply_batch, bury_verdicts
+from worker.fault_points import Point
 from worker.messages import DispatchedOperation, Outcome
 
 APPLIED, DEAD, WAITS, FAILED = Outcome.APPLIED, Outcome.DEAD, Outcome.WAITS, Outcome.FAILED
@@ -355,6 +357,29 @@ def test_a_replay_in_two_copies_turns_the_verdict_once() -> None:
 
     assert [outcomes(result) for result in results] == [[APPLIED]] * 4
     assert ledger.settled([operation.operation_id])[operation.operation_id].incarnation == 1
+
+
+def test_a_replay_whose_letter_is_discarded_in_mid_transaction_is_undone() -> None:
+    """The desk of another host discards the letter while a replay of it, from here, has written its rows."""
+    apply(create_user(1, id=1))
+    operation = update("User", 1, firstName="x")
+    bury_verdicts(verdicts_on(operation))
+    origin = operation.origin
+    discard = ledger.Discard(origin.topic, origin.generation, origin.partition, origin.offset, 0, "not wanted")
+    discarded: list[int] = []
+
+    def discard_once(point: Point) -> None:
+        if point is Point.ROWS_WRITTEN and not discarded:
+            discarded.extend(in_threads(1, lambda _: ledger.discard([discard])))
+
+    fault_points.handle(discard_once)
+    try:
+        result = apply(again(operation, incarnation=1))
+    finally:
+        fault_points.handle(None)
+
+    assert (discarded, outcomes(result)) == ([1], [Outcome.DISCARDED])
+    assert rows("SELECT nombre FROM usuarios") == [("Ana",)]
 
 
 def test_verdict_and_operation_at_once_end_as_one_of_the_two() -> None:

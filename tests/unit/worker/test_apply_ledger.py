@@ -296,3 +296,78 @@ def test_a_verdict_on_a_changed_letter_turns_its_own_line() -> None:
 
     line = ledger.settled([operation.operation_id])[operation.operation_id]
     assert (outcomes(result), line.incarnation, line.reason) == ([DEAD], 1, "it failed again")
+
+
+def the_discard_of(operation: DispatchedOperation, incarnation: int = 0) -> ledger.Discard:
+    origin = operation.origin
+    return ledger.Discard(
+        origin.topic, origin.generation, origin.partition, origin.offset, incarnation, "the user asked us to"
+    )
+
+
+def test_a_discarded_letter_is_no_letter_any_more_and_its_payload_goes() -> None:
+    kept, discarded = delete("User", 1), delete("User", 2)
+    bury_verdicts(verdicts_on(kept, discarded))
+
+    assert ledger.discard([the_discard_of(discarded)]) == 1
+
+    assert [letter.operation_id for letter in ledger.dead_letters(TOPIC)] == [kept.operation_id]
+    line = ledger.settled([discarded.operation_id])[discarded.operation_id]
+    assert (line.outcome, line.reason) == ("discarded", "the user asked us to")
+    assert rows("SELECT payload IS NULL FROM settled_operations WHERE outcome = 'discarded'") == [(1,)]
+
+
+def test_a_discard_told_again_changes_nothing() -> None:
+    operation = delete("User", 1)
+    bury_verdicts(verdicts_on(operation))
+    ledger.discard([the_discard_of(operation)])
+
+    assert ledger.discard([the_discard_of(operation)]) == 0
+
+
+def test_late_copies_and_late_verdicts_of_a_discarded_letter_end_as_discarded() -> None:
+    apply(create_user(1, id=1))
+    operation = update("User", 1, firstName="x")
+    bury_verdicts(verdicts_on(operation))
+    ledger.discard([the_discard_of(operation)])
+
+    late = apply(again(operation))
+    verdict = bury_verdicts(verdicts_on(again(operation)))
+
+    assert outcomes(late) == outcomes(verdict) == [Outcome.DISCARDED]
+    assert (reasons(late), late.outcomes[0].attempts, late.touched_keys) == (["the user asked us to"], 5, ())
+
+
+def test_a_replay_of_what_was_discarded_elsewhere_is_not_applied() -> None:
+    apply(create_user(1, id=1))
+    operation = update("User", 1, firstName="x")
+    bury_verdicts(verdicts_on(operation))
+    ledger.discard([the_discard_of(operation)])
+
+    assert outcomes(apply(again(operation, incarnation=7))) == [Outcome.DISCARDED]
+    assert rows("SELECT nombre FROM usuarios") == [("Ana",)]
+
+
+def test_a_letter_that_died_again_under_a_higher_incarnation_is_not_discarded_by_an_older_word() -> None:
+    operation = delete("User", 1)
+    bury_verdicts(verdicts_on(again(operation, incarnation=2)))
+
+    assert ledger.discard([the_discard_of(operation, incarnation=1)]) == 0
+    assert ledger.discard([the_discard_of(operation, incarnation=2)]) == 1
+
+
+def test_what_was_applied_is_not_discarded() -> None:
+    operation = create_user(1)
+    apply(operation)
+
+    assert ledger.discard([the_discard_of(operation)]) == 0
+
+
+def test_a_discarded_letter_under_a_reused_id_stays_discarded() -> None:
+    apply(an_operation("CREATE", "User", a_user(1), id="op_1"))
+    second = an_operation("CREATE", "User", a_user(2), id="op_1")
+    apply(second)
+    ledger.discard([the_discard_of(second)])
+
+    assert outcomes(apply(again(second))) == outcomes(apply(again(second, incarnation=1))) == [Outcome.DISCARDED]
+    assert users() == 1

@@ -10,8 +10,10 @@ from worker.assignment import (
     Fingerprint,
     Known,
     LogRange,
+    Remembered,
     Why,
     made_anew,
+    needs_memory,
     where_to_start,
 )
 
@@ -90,6 +92,73 @@ def test_records_that_retention_deleted_before_they_were_read_are_told() -> None
     start = where_to_start(OURS, Known(0, 50, last(49)), a_commit(50), LogRange(80, 100))
 
     assert (start.offset, start.skipped, start.check) == (80, 30, None)
+
+
+@pytest.mark.parametrize(
+    ("commit", "needs"), [(None, True), (Commit(7, None), True), (a_commit(7, OTHER), False), (a_commit(7), False)]
+)
+def test_the_database_is_asked_where_no_commit_of_ours_tells(commit: Commit | None, needs: bool) -> None:
+    assert needs_memory(commit) is needs
+
+
+def test_without_outbox_and_commit_the_database_s_generation_counts_and_its_record_is_looked_at() -> None:
+    start = where_to_start(OURS, None, None, LogRange(3, 100), Remembered(2, last(49)))
+
+    assert (start.why, start.generation, start.offset, start.check) == (Why.COMMIT_LOST, 2, 3, last(49))
+    anew = made_anew(start, LogRange(0, 60))
+    assert (anew.generation, anew.offset, anew.archives) == (3, 0, False)
+
+
+def test_a_log_that_ends_before_the_remembered_record_was_made_anew() -> None:
+    start = where_to_start(OURS, None, None, LogRange(0, 49), Remembered(0, last(49)))
+
+    assert (start.why, start.generation, start.offset) == (Why.MADE_ANEW, 1, 0)
+
+
+def test_a_remembered_record_that_retention_deleted_says_nothing_against_the_topic() -> None:
+    start = where_to_start(OURS, None, None, LogRange(50, 90), Remembered(1, last(49)))
+
+    assert (start.why, start.generation, start.offset, start.check) == (Why.COMMIT_LOST, 1, 50, None)
+
+
+def test_a_stale_disk_without_a_commit_follows_what_the_database_knows_of_others() -> None:
+    start = where_to_start(OURS, Known(0, 50, last(49)), None, LogRange(0, 100), Remembered(2, last(20)))
+
+    assert (start.generation, start.offset, start.archives, start.check) == (2, 0, True, last(20))
+    anew = made_anew(start, LogRange(0, 100))
+    assert (anew.generation, anew.archives) == (3, True)
+
+
+def test_a_stale_disk_of_the_same_generation_follows_those_who_went_further() -> None:
+    start = where_to_start(OURS, Known(0, 50, last(49)), None, LogRange(0, 100), Remembered(0, last(50)))
+
+    assert (start.generation, start.archives, start.check) == (0, True, last(50))
+
+
+def test_an_outbox_that_has_gone_as_far_as_the_database_knows_trusts_itself() -> None:
+    start = where_to_start(OURS, Known(0, 50, last(49)), None, LogRange(0, 100), Remembered(0, last(49)))
+
+    assert (start.why, start.generation, start.check) == (Why.COMMIT_LOST, 0, last(49))
+
+
+def test_an_outbox_that_never_had_a_record_looks_at_the_database_s() -> None:
+    start = where_to_start(OURS, Known(0, 0, None), None, LogRange(0, 100), Remembered(0, last(49)))
+
+    assert start.check == last(49)
+
+
+def test_offsets_that_an_operator_reset_are_honoured_by_a_new_outbox_in_the_remembered_generation() -> None:
+    start = where_to_start(OURS, None, Commit(10, None), LogRange(0, 100), Remembered(2, last(49)))
+
+    assert (start.why, start.generation, start.offset, start.check) == (Why.TAKES_OVER, 2, 10, last(49))
+
+
+def test_a_commit_of_ours_is_newer_than_what_the_database_remembers() -> None:
+    start = where_to_start(
+        OURS, None, a_commit(60, OTHER, mark=42, generation=3), LogRange(0, 100), Remembered(1, last(9))
+    )
+
+    assert (start.generation, start.offset, start.check) == (3, 42, last(59))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "no json", '{"o": 5}'])

@@ -57,6 +57,7 @@ ANOTHER_VALUE = {
     "KAFKA_GROUP_ID": ("us", "kafka_group_id", "us"),
     "KAFKA_GROUP_INSTANCE_ID": ("host-1", "kafka_group_instance_id", "host-1"),
     "TOPIC_DB_OPERATIONS": ("ops", "topic_db_operations", "ops"),
+    "TOPIC_DEAD_LETTERS": ("dead", "topic_dead_letters", "dead"),
     "CONSUMER_SESSION_TIMEOUT": ("10000", "consumer_session_timeout_ms", 10_000),
     "CONSUMER_HEARTBEAT_INTERVAL": ("1000", "consumer_heartbeat_interval_ms", 1000),
     "PARTITION_BUFFER_RECORDS": ("10", "partition_buffer_records", 10),
@@ -101,6 +102,7 @@ REFUSED = {
     "KAFKA_BROKERS": ["localhost", "a:1,,b:2", "a:0", "a:65536", "a b:1"],
     "KAFKA_GROUP_INSTANCE_ID": ["a b", "a" * 250],
     "TOPIC_DB_OPERATIONS": ["a/b", "a" * 250],
+    "TOPIC_DEAD_LETTERS": ["a/b", "a" * 250],
     "CONSUMER_SESSION_TIMEOUT": ["999", "1800001"],
     "CONSUMER_HEARTBEAT_INTERVAL": ["99", "600001"],
     "PARTITION_BUFFER_RECORDS": ["0", "1000001"],
@@ -208,6 +210,7 @@ def test_the_repr_hides_passwords() -> None:
         ),
         ({"WINDOW_MAX_BYTES": "999999"}, "BATCH_MAX_BYTES, WINDOW_MAX_BYTES"),
         ({"LEASE_MS": "29999"}, "LEASE_MS, DB_READ_TIMEOUT"),
+        ({"TOPIC_DEAD_LETTERS": "db-operations-buffer"}, "TOPIC_DEAD_LETTERS, TOPIC_DB_OPERATIONS"),
         ({"REDIS_DB": "1"}, "BROKER_REDIS_URL, REDIS_HOST, REDIS_PORT, REDIS_DB"),
     ],
 )
