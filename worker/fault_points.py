@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
@@ -88,4 +89,7 @@ def _act(folder: Path, point: Point) -> None:
     armed, taken = folder / point.value, folder / f"{point.value}.{os.getpid()}"
     with suppress(FileNotFoundError):
         os.rename(armed, taken)
-        os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[taken.read_text().strip()])
+        # To this thread: a signal to the process goes to its main thread, and this one would run on until that has woken.
+        signal.pthread_kill(
+            threading.get_ident(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[taken.read_text().strip()]
+        )
