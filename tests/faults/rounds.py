@@ -86,13 +86,14 @@ def play(
         for _ in range(rounds):
             if is_over():
                 break
-            result.rounds.append(_round(arena, chance, draw(chance, kinds)))
+            result.rounds.append(play_round(arena, chance, draw(chance, kinds)))
             result.operations = len(arena.stream.line_ids)
             tell(result)
         result.verdict = arena.verdict()
 
 
-def _round(arena: Arena, chance: random.Random, kinds: list[Kind]) -> Round:
+def play_round(arena: Arena, chance: random.Random, kinds: list[Kind]) -> Round:
+    """Send messages, have these kinds strike at the same time, and wait until everything is settled."""
     began = time.monotonic()
     strokes = [Stroke(kind.name) for kind in kinds]
     errors: list[BaseException] = []
