@@ -17,7 +17,7 @@ from outbox import Entry, EntryFilter, Outbox, State
 #: Letters read in one page; without their payloads.
 PAGE = 1_000
 
-#: What is wrong, by the words of the reason; the first that fits.
+#: What is wrong, by the words of the reason.
 _FAULTS = (
     ("is already there", "duplicate"),
     ("is not there", "missing"),
@@ -80,7 +80,8 @@ def cause_of(letter: Entry) -> Cause:
     path = found["path"] if found is not None else ""
     owner, _, attribute = path.partition(".")
     field = attribute if owner == entity else path if owner in _ENVELOPE else ""
-    fault = next((word for words, word in _FAULTS if words in reason), "")
+    told = [(reason.index(words), word) for words, word in _FAULTS if words in reason]
+    fault = min(told)[1] if told else ""  # a reason may tell of several faults: the first counts, as the place does
     if not fault and (number := _ERROR_NUMBER.search(reason)) is not None:
         fault = number[1]
     return Cause(entity, letter.error_kind or "", field, fault)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -53,7 +54,10 @@ def opened(context: typer.Context) -> Iterator[Outbox]:
             yield outbox
     except UnusableOutbox as error:
         fail(f"{error} (see --file and OUTBOX_PATH)", UNUSABLE)
-    except (peewee.OperationalError, OSError) as error:
+    except (peewee.DatabaseError, sqlite3.DatabaseError) as error:
+        is_ours = isinstance(getattr(error, "orig", None) or error.__cause__ or error, sqlite3.Error)
+        fail(f"{path}: {error}" if is_ours else f"the database: {classify(error).reason}", UNUSABLE)
+    except OSError as error:
         fail(f"{path}: {error}", UNUSABLE)
 
 
