@@ -16,8 +16,7 @@ from tests.faults.stream import Stream
 from tests.faults.supervisor import Supervisor
 from tests.faults.verdict import Verdict, judge
 from tests.support.pipeline import Pipeline
-from tests.support.service import Service
-from tests.support.waiting import eventually, free_port
+from tests.support.waiting import eventually
 from worker.fault_points import VARIABLE, Point
 
 #: Settings with which a fault is over soon: small batches, short leases, retries at once.
@@ -56,7 +55,7 @@ class Arena:
         self.stream = Stream(seed, pipeline.topic, may_retry=max_retries > 0)
         self.supervisor = Supervisor()
         self.service = pipeline.service
-        self.standby = self._another_host()
+        self.standby = self.service.another_host("another-host")
 
     def choose(self, batch_size: int, has_instance_ids: bool) -> None:
         """Settings that differ from run to run. Without an instance id of its own a host is known to Kafka by its outbox."""
@@ -165,13 +164,3 @@ class Arena:
         """The files of the active outbox."""
         path = Path(self.service.settings["OUTBOX_PATH"])
         return sorted(path.parent.glob(f"{path.name}*"))
-
-    def _another_host(self) -> Service:
-        folder = self.service.folder / "another-host"
-        folder.mkdir()
-        own = {
-            "OUTBOX_PATH": str(folder / "outbox.sqlite3"),
-            "LOG_DIR": str(folder / "logs"),
-            "DASHBOARD_PORT": str(free_port()),
-        }
-        return Service(folder, {**self.service.settings, **own})

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions, NewTopic
@@ -179,6 +180,22 @@ class KafkaServer(Server):
         try:
             partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             return {where.partition: end for where, end in consumer.end_offsets(partitions).items()}
+        finally:
+            consumer.close()
+
+    def records(self, topic: str) -> list[Any]:
+        """All that the topic holds now, as kafka-python's records (value, headers, partition, offset)."""
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, api_version=API_VERSION)
+        try:
+            places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            ends = consumer.end_offsets(places)
+            consumer.assign(places)
+            consumer.seek_to_beginning()
+            found: list[Any] = []
+            while any(consumer.position(place) < ends[place] for place in places):
+                for records in consumer.poll(timeout_ms=200).values():
+                    found += records
+            return found
         finally:
             consumer.close()
 

@@ -77,6 +77,17 @@ class Service:
         self.actors = self._program("actors", "-m", "dramatiq", "worker.actors", *workers)
         self.dashboard = self._program("dashboard", "-m", "worker.dashboard")
 
+    def another_host(self, name: str) -> Service:
+        """A host beside this one: a folder and an outbox of its own, the same servers, group and queue. Not started."""
+        folder = self.folder / name
+        folder.mkdir()
+        own = {
+            "OUTBOX_PATH": str(folder / "outbox.sqlite3"),
+            "LOG_DIR": str(folder / "logs"),
+            "DASHBOARD_PORT": str(free_port()),
+        }
+        return Service(folder, {**self.settings, **own})
+
     @property
     def programs(self) -> tuple[Child, Child, Child]:
         return self.ingest, self.actors, self.dashboard
