@@ -29,8 +29,8 @@ from worker.desk.options import (
 from worker.desk.overview import overview
 from worker.desk.selection import Selection, matching, named
 from worker.desk.show_entries import actions_table, entries_view, entry_view, why_view
-from worker.desk.show_status import groups_list, groups_table, status_view
-from worker.desk.terminal import UNUSABLE, WIDE, complain, fail, out, show, show_json
+from worker.desk.show_status import groups_view, status_view
+from worker.desk.terminal import UNUSABLE, complain, fail, out, show, show_json
 from worker.desk.waiting import MOST_EARLIER
 from worker.desk.waiting import why as explain
 from worker.desk.words import moment, now_ms
@@ -53,7 +53,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         if as_json:
             show_json(values.overview_values(view))
         else:
-            show(status_view(view, str(context.obj)))
+            show(status_view(view, str(context.obj), out().width))
 
 
 def watch(
@@ -75,7 +75,7 @@ def watch(
                 if shown:
                     time.sleep(interval)
                 now = Text(f"{moment(now_ms())}   Ctrl-C ends\n", style="dim")
-                picture = Parts(now, status_view(overview(outbox), str(context.obj)))
+                picture = Parts(now, status_view(overview(outbox), str(context.obj), console.width))
                 live.update(picture, refresh=True)
                 shown += 1
         except KeyboardInterrupt:
@@ -175,8 +175,7 @@ def list_groups(
     for group in found if as_json else ():
         show_json(values.group_values(group), is_line=True)
     if found and not as_json:
-        wide = out().width >= WIDE
-        show(groups_table(found, now_ms()) if wide else groups_list(found, now_ms()))
+        show(groups_view(found, now_ms(), out().width))
     if not found:
         fail("no dead letters")
 

@@ -44,14 +44,14 @@ def entries_view(entries: Iterable[Entry], width: int) -> RenderableType:
         if width >= WIDE:
             table.add_row(*cells, Text(overflow="fold").append_text(outside(entry.reason, 300)))
         else:
-            line = Text.assemble((f"{entry.entry_id}  ", "bold"), state_text(entry.state), f"  {what(entry)}  ")
+            line = Text.assemble((f"{entry.entry_id:>6}  ", "bold"), state_text(entry.state), f"  {what(entry)}  ")
             line.append_text(name(entry.operation_id))
             line.append(f"  {age(entry.changed_at)}", style="dim")
             if entry.attempts:
                 line.append(f"  {tries(entry)}", style="dim")
             parts.append(line)
             if entry.reason:
-                parts.append(Padding(outside(entry.reason, 300), (0, 0, 0, 4)))
+                parts.append(Padding(outside(entry.reason, 300), (0, 0, 0, 8)))
     return table if width >= WIDE else Parts(*parts)
 
 

@@ -6,19 +6,21 @@ from collections.abc import Iterable
 
 from rich.console import Group as Parts
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from outbox import State
 from worker.desk.causes import Group
 from worker.desk.overview import Overview, PartitionView
+from worker.desk.terminal import WIDE
 from worker.desk.words import MEANINGS, age, lasting, name, outside, state_text, what
 
 OK, BAD, DIM = "green", "bold red", "dim"
 
 
-def status_view(view: Overview, file: str) -> RenderableType:
-    """Everything of ``status``."""
+def status_view(view: Overview, file: str, width: int) -> RenderableType:
+    """Everything of ``status``, for a terminal of so many columns."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -31,7 +33,7 @@ def status_view(view: Overview, file: str) -> RenderableType:
     facts.add_row("speed", _speed(view))
     parts: list[RenderableType] = [facts, "", counts_table(view)]
     if view.groups:
-        parts += ["", Text("dead letters by cause", style="bold"), groups_table(view.groups, view.at)]
+        parts += ["", Text("dead letters by cause", style="bold"), groups_view(view.groups, view.at, width)]
     elif view.groups is None:
         parts += ["", Text("dead letters by cause: too many to look at each here; see groups", style=DIM)]
     if view.partitions:
@@ -121,13 +123,19 @@ def partitions_table(partitions: Iterable[PartitionView]) -> Table:
     return table
 
 
-def groups_table(groups: Iterable[Group], now: int) -> Table:
+def groups_view(groups: Iterable[Group], now: int, width: int) -> RenderableType:
+    """Dead letters by cause, for a terminal of so many columns."""
+    return _groups_table(groups, now) if width >= WIDE else _groups_list(groups, now)
+
+
+def _groups_table(groups: Iterable[Group], now: int) -> Table:
     table = Table("letters", "group", "last", "first", "the newest says", box=None, header_style="bold")
     table.pad_edge = False
     table.columns[0].justify = "right"
     for column in table.columns[2:4]:
         column.no_wrap = True
-    table.columns[1].overflow = table.columns[4].overflow = "fold"
+    table.columns[1].no_wrap = True  # to be copied and typed
+    table.columns[4].overflow = "fold"
     for group in groups:
         table.add_row(
             f"{group.count:,}",
@@ -139,19 +147,14 @@ def groups_table(groups: Iterable[Group], now: int) -> Table:
     return table
 
 
-def groups_list(groups: Iterable[Group], now: int) -> Parts:
+def _groups_list(groups: Iterable[Group], now: int) -> Parts:
     """For a narrow terminal: three lines a group."""
-    lines: list[Text] = []
+    lines: list[RenderableType] = []
     for group in groups:
         example = group.example
         times = f"last {age(group.last_at, now)} ago, first {age(group.first_at, now)} ago"
-        lines.append(Text.assemble((f"{group.count:>7,}  ", "bold red"), (group.cause.key, "bold")))
-        lines.append(Text(f"         {times}", style=DIM))
-        newest = Text.assemble(f"{example.entry_id} {what(example)} ", name(example.operation_id), ": ")
-        newest.append_text(outside(example.reason, 300))
-        lines += [_indented(newest), Text()]
-    return Parts(*lines[:-1])
-
-
-def _indented(text: Text) -> Text:
-    return Text("         ").append_text(text)
+        newest = Text.assemble((f"{example.entry_id} ", "bold"), f"{what(example)} ", name(example.operation_id), "\n")
+        lines.append(Text.assemble((f"{group.count:>7,}  ", BAD), (group.cause.key, "bold")))
+        lines.append(Padding(Text(times, style=DIM), (0, 0, 0, 9)))
+        lines.append(Padding(newest.append_text(outside(group.example.reason, 300)), (0, 0, 0, 9)))
+    return Parts(*lines)
