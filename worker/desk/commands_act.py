@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from outbox import DeskResult, Entry, Outbox, State
@@ -293,16 +295,18 @@ def _carry_out(
     """Do it letter by letter, tell what became of each, keep the audit, and end with 1 if anything was left."""
     not_dead = [entry for entry in chosen.entries if entry.state != State.DEAD]
     successes = failures = 0
+    told: list[Text] = []
     try:
         with interruptible(f"what was {done} stays so, the others are as they were"):
-            for result in with_progress(changed, count, action):
+            for result in with_progress(changed, 0 if as_json else count, action):
                 successes += result.is_done
                 failures += not result.is_done
                 if as_json:
                     show_json(values.result_values(result), is_line=True)
                 elif count <= TOLD_ONE_BY_ONE or not result.is_done:
-                    show(_result_line(result, done))
+                    told.append(_result_line(result, done))
     finally:
+        show(*told)
         refused = failures + len(not_dead) + len(chosen.unknown) + len(left_alone)
         if successes or refused:
             outbox.remember_action(session.operator(), action, why, meant, successes, refused)
@@ -334,7 +338,7 @@ def _tell_behind(behind: Sequence[Planned], force: bool) -> None:
         letter = one.letter
         complain(f"{letter.entry_id}: {what(letter)} {name(letter.operation_id).plain} {consequence}:")
         for line in later_lines(one.since):
-            complain(f"    {line}")
+            complain(line, indent=4)
     if len(behind) > TOLD_ONE_BY_ONE:
         complain(f"and {len(behind) - TOLD_ONE_BY_ONE:,} more like these")
 
@@ -367,10 +371,11 @@ def _tell_what_would_be_discarded(chosen: Chosen, dead: Sequence[Entry], as_json
 def _rehearse(outbox: Outbox, chosen: Chosen, dead: Sequence[Entry], as_json: bool) -> None:
     """Tell what would become of each letter; end with 1 unless all would be applied."""
     counted = dict.fromkeys(("applied", "failing", "behind"), 0)
+    told: list[RenderableType] = []
     with session.database_bound():
         try:
             known = {one.letter.entry_id: one.since for one in acting.plan(outbox, dead, has_database=True)}
-            for letter, rehearsed in with_progress(_rehearsed(outbox, dead), len(dead), "trying"):
+            for letter, rehearsed in with_progress(_rehearsed(outbox, dead), 0 if as_json else len(dead), "trying"):
                 since = known.get(letter.entry_id, Since())
                 is_applied = rehearsed.outcome is Outcome.APPLIED
                 counted["applied" if is_applied else "failing"] += 1
@@ -378,11 +383,11 @@ def _rehearse(outbox: Outbox, chosen: Chosen, dead: Sequence[Entry], as_json: bo
                 if as_json:
                     show_json(values.rehearsed_values(letter, rehearsed, since), is_line=True)
                 else:
-                    show(_rehearsed_line(letter, rehearsed))
-                    for line in later_lines(since):
-                        show(Text(f"    {line}", style="yellow"))
+                    told.append(_rehearsed_line(letter, rehearsed))
+                    told += [Padding(Text(line, style="yellow"), (0, 0, 0, 4)) for line in later_lines(since)]
         except DatabaseUnavailable as error:
             fail(f"the database did not let it happen: {error}", UNUSABLE)
+    show(*told)
     for entry in chosen.entries:
         if entry.state != State.DEAD:
             complain(f"{entry.entry_id}: is {entry.state.label}, not dead")

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 import typer
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -58,13 +59,19 @@ def show_json(value: Any, *, is_line: bool = False) -> None:
     typer.echo((encoded if is_line else msgspec.json.format(encoded, indent=2)).decode())
 
 
-def complain(text: str) -> None:
-    err().print(Text(printable(text)), soft_wrap=True)
+def complain(text: str, indent: int = 0) -> None:
+    """Say what is in the way. Wrapped at words on a terminal; else a line stays a line."""
+    console = err()
+    if console.is_terminal:
+        console.print(Padding(Text(printable(text)), (0, 0, 0, indent)))
+    else:
+        console.print(Text(" " * indent + printable(text)), soft_wrap=True)
 
 
 def fail(text: str, code: int = NOT_DONE) -> NoReturn:
     """Say why, and end."""
-    err().print(Text(printable(text), style="bold red"), soft_wrap=True)
+    console = err()
+    console.print(Text(printable(text), style="bold red"), soft_wrap=not console.is_terminal)
     raise typer.Exit(code)
 
 
@@ -105,7 +112,7 @@ def interruptible(what_stays: str) -> Iterator[None]:
 
 
 def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The items as they come, with a bar on a terminal."""
+    """The items as they come, with a bar on a terminal: keep what is to be said until it is gone."""
     console = err()
     if not console.is_terminal or total < 2:
         yield from items
