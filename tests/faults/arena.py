@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import peewee
 import pymysql
 
+from outbox.errors import UnusableOutbox
 from tests.faults.stream import Stream
 from tests.faults.supervisor import Supervisor
 from tests.faults.verdict import Verdict, judge
@@ -110,7 +112,7 @@ class Arena:
             lambda: self.pipeline.counts().unsettled == 0,
             STUCK_AFTER_S,
             lambda: f"the outbox is not settled: {self.pipeline.counts()}\n{self.logs()}",
-            ignoring=(OSError,),
+            ignoring=(OSError, UnusableOutbox, peewee.OperationalError),
         )
         return judge(self.pipeline, self.stream, self.supervisor.unexpected_ends())
 

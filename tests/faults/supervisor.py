@@ -130,7 +130,9 @@ class Supervisor(threading.Thread):
         if exit_code is None or self._noted.get(program) == program.pid:
             return
         self._noted[program] = program.pid
-        if exit_code == 0 and program not in self._may_end_well:
+        if program in self._may_end_well and exit_code == -signal.SIGTERM:
+            exit_code = 0  # it was asked before it could listen
+        elif program not in self._may_end_well and exit_code == 0:
             exit_code = UNASKED
         self._may_end_well.discard(program)
         self.ends.append(End(program.name, exit_code))
