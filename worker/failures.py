@@ -44,6 +44,7 @@ class Cause(Enum):
     OUT_OF_RANGE = "out of range"
     WRONG_VALUE = "not a value of the column's type"
     CHECK = "check constraint"
+    NO_IDS_LEFT = "the table can generate no more ids"
     TOO_BIG = "above the database's packet"
     OTHER = "error"
 
@@ -149,6 +150,8 @@ _REFUSED = {
     1411: Cause.WRONG_VALUE,
     ER.TRUNCATED_WRONG_VALUE_FOR_FIELD: Cause.CHARACTERS,  # 1366, an emoji above all
     3988: Cause.CHARACTERS,
+    167: Cause.NO_IDS_LEFT,  # MariaDB's; a row with the highest id is there, and the table waits for a person
+    1467: Cause.NO_IDS_LEFT,  # MySQL's
     3819: Cause.CHECK,
     4025: Cause.CHECK,  # MariaDB's
 }
@@ -248,8 +251,13 @@ def _number_and_text(error: BaseException) -> tuple[int | None, str]:
 
 
 def _is_out_of_use(error: BaseException) -> bool:
-    """Whether a driver says without a number that the connection can no longer be used."""
-    return isinstance(error, (peewee.InterfaceError, peewee.InternalError, OSError))
+    """Whether a driver says without a number that the connection can no longer be used.
+
+    With a number below 1000 an InternalError is the storage engine's, and the connection is in order.
+    """
+    return (
+        isinstance(error, (peewee.InterfaceError, peewee.InternalError, OSError)) and _number_and_text(error)[0] is None
+    )
 
 
 def _of_mysql(code: int, text: str) -> Failure:

@@ -67,6 +67,8 @@ def _explained(failure: Failure, action: RowAction) -> str:
         if keys:
             parents = " or ".join(f"{key.rel_model.__name__} {_value_shown(key, action)}" for key in keys)
             return f"{keys[0].path}: {parents} is not there ({error})"
+    elif failure.cause is Cause.NO_IDS_LEFT:
+        return f"{action.entity.__name__}.id: the table can generate no more ids: its AUTO_INCREMENT is at the end ({error})"
     elif failure.cause in _COMPLAINTS:
         field = _field_of_column(action.entity, failure.name)
         if field is not None:

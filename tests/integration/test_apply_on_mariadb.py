@@ -161,6 +161,17 @@ def test_an_operation_too_big_for_the_packet_is_a_dead_letter_and_its_neighbours
     assert all("payload of" in letter.reason for letter in letters)
 
 
+def test_a_row_with_the_highest_id_makes_dead_letters_of_those_without_an_id_and_no_outage() -> None:
+    apply(create_user(1, id=1), create_user(2, id=2**31 - 1))
+
+    together = apply(create_user(3), update("User", 1, firstName="Eva"), create_user(4, id=4))
+    alone = apply(create_user(5), is_alone=True)
+
+    assert outcomes(together) == [DEAD, APPLIED, APPLIED]
+    assert outcomes(alone) == [DEAD]
+    assert reasons(alone)[0].startswith("User.id: the table can generate no more ids")
+
+
 def test_a_packet_that_is_too_big_after_all_is_found_when_the_operation_goes_alone(
     mariadb: MariaDBServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

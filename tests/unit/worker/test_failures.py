@@ -79,6 +79,16 @@ def test_a_connection_that_is_closed_without_a_number_is_an_outage() -> None:
     assert classify(peewee.InternalError("Packet sequence number wrong - got 45 expected 1")).kind is UNAVAILABLE
 
 
+def test_an_internal_error_with_a_number_is_the_storage_engines_and_no_outage() -> None:
+    original = pymysql.err.InternalError(
+        167, "Out of range value for column 'id' at row 1"
+    )  # as PyMySQL has any below 1000
+
+    failure = classify(peewee.InternalError(original, *original.args))
+
+    assert (failure.kind, failure.cause, failure.code) == (REFUSED, Cause.NO_IDS_LEFT, 167)
+
+
 def test_something_that_is_no_database_error_is_unexpected() -> None:
     assert classify(ValueError("hush")) == Failure(UNEXPECTED, Cause.OTHER, 0, "", "ValueError")
 
