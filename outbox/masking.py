@@ -34,6 +34,9 @@ _LEFT_OPEN = re.compile(
     re.IGNORECASE,
 )
 
+# A masked value that is followed by something else than a sign of JSON: it may have been a part of the secret only.
+_GOES_ON = re.compile(r"\*\*\*(?:\\*[\"'])?+(?!\s*(?:[,}\]&;]|$))")
+
 
 def mask_json(raw: bytes, indent: int | None = 2) -> str:
     """The payload as text, its secrets replaced by ``***``. Never raises, whatever the bytes are.

@@ -16,6 +16,7 @@ from kafka.errors import KafkaError
 
 from worker.assignor import SoleActiveAssignor
 from worker.events import Event
+from worker.kafka_client import kafka_arguments
 from worker.logs import CONSUMER_CONNECTED, SUBSCRIBED, log_event
 from worker.reading import PORTION, Reading
 from worker.settings import Settings
@@ -69,8 +70,7 @@ class KafkaIntake:
         settings = self._settings
         self._assignor = SoleActiveAssignor()
         consumer = KafkaConsumer(
-            bootstrap_servers=list(settings.kafka_brokers),
-            client_id=settings.kafka_client_id,
+            **kafka_arguments(settings),
             group_id=settings.kafka_group_id,
             group_instance_id=self._instance_id,
             partition_assignment_strategy=[self._assignor],

@@ -255,7 +255,9 @@ def _odd_secret(chance: random.Random, tree: Any) -> Any:
     if not holders:
         return _data_replaced(chance, tree, {SECRET_NAME.decode(): SECRET})
     holder, name = chance.choice(holders), SECRET_NAME.decode()
+    half_a_pair = Written(f'"{SECRET}\\ud800"')
     odd = (
+        half_a_pair,
         f"{SECRET}😀",
         f"{SECRET}\x00'\"\\",
         SECRET * 40,

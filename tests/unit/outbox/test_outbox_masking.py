@@ -57,6 +57,8 @@ def test_an_absent_secret_is_shown_as_absent() -> None:
         json.dumps({f"password={SECRET}": 1}).encode(),
         f'{{"\\u0070asswordHash": "{SECRET}", "a":'.encode(),  # the name in another spelling, and cut off
         f'{{"passwordHash"{{: "{SECRET}"}}'.encode(),  # one byte too many
+        f'{{"passwordHash":`"{SECRET}"}}'.encode(),
+        f'{{"passwordHash":" "{SECRET}"}}'.encode(),
         f'{{"passwordHash{SECRET}"}}'.encode(),  # the signs between name and value are lost
         f'{{"passwordHash": "{SECRET}", "a": 1}}'.encode("utf-16")[:-4],
         json.dumps({f'{{"passwordHash"; "{SECRET}"': ""}).encode(),  # a form's decoder made a name of it
