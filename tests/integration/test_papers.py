@@ -1,0 +1,142 @@
+"""Every command that the README gives to the person on call does what it is given for, beside a running service."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from outbox.records import Entry
+from outbox.states import State
+from tests.support.child import Child
+from tests.support.pipeline import Pipeline
+from tests.support.streams import a_message, a_user
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Programs that run until they are stopped, and what they say when they are at work.
+SERVING = {"dramatiq worker.actors": "booting up", "python -m worker.ingest": "Subscribed to topic"}
+
+
+def questions() -> dict[str, list[str]]:
+    """The commands by the question that they answer."""
+    section = (ROOT / "README.md").read_text().partition("## When something happens")[2].partition("\n## ")[0]
+    answers: dict[str, list[str]] = {}
+    for question, block in re.findall(r"\*\*([^*]+?)[.?]*\*\*(?:(?!\*\*).)*?```sh\n(.*?)```", section, re.DOTALL):
+        answers[question] = [line.partition("  #")[0].strip() for line in block.splitlines()]
+    return answers
+
+
+def test_the_readme_answers_what_is_asked_at_night(pipeline: Pipeline) -> None:
+    pipeline.service.settings["MAX_RETRY_ATTEMPTS"] = "0"
+    refused = {"businessId": 1, "monthlyNetSales": "mas_6_smmlv"}
+    pipeline.send(
+        [
+            a_message("user", "CREATE", "User", a_user("ana@example.co", id=1)),
+            a_message("business", "CREATE", "Business", {"id": 1, "userId": 1, "name": "Panadería"}),
+            a_message("refused", "CREATE", "Finance", {"id": 1, **refused}),
+            a_message("unknown", "UPDATE", "Business", {"id": 1, "colour": "green"}),
+        ],
+        partitions=1,
+    )
+    pipeline.service.start()
+    counts = pipeline.wait_until_settled()
+    assert (counts.applied, counts.dead) == (2, 2)
+    answers = questions()
+    assert len(answers) == 5 and SITUATIONS.keys() < answers.keys()
+
+    for question, commands in answers.items():
+        with SITUATIONS.get(question, a_letter)(pipeline) as operation_id:
+            for command in commands:
+                run(pipeline, command, operation_id)
+
+    # What only its own mending could bring back died again, the backlog is worked off, and all can see who did what.
+    assert pipeline.wait_until_settled().applied == 12
+    assert sorted(pipeline.dead_letters()) == ["refused", "unknown"]
+    audit = output_of(pipeline, "python -m outbox audit --json")
+    assert "the column was mended" in audit and "the model knows the column now" in audit
+
+
+@contextmanager
+def a_letter(pipeline: Pipeline) -> Iterator[str]:
+    yield "refused"
+
+
+@contextmanager
+def a_letter_that_names_a_new_column(pipeline: Pipeline) -> Iterator[str]:
+    yield "unknown"
+
+
+@contextmanager
+def a_backlog(pipeline: Pipeline) -> Iterator[str]:
+    """Without actors; the README's own command has more of them work it off."""
+    pipeline.service.actors.stop()
+    names = [f"La Esquina {number}" for number in range(10)]
+    pipeline.send([a_message(name, "UPDATE", "Business", {"id": 1, "name": name}) for name in names], partitions=1)
+    eventually(lambda: pipeline.counts().unsettled == 10, 30, "ten wait", ignoring=(OSError,))
+    yield names[-1]
+    pipeline.service.start_actors()
+
+
+@contextmanager
+def a_stopped_ingest(pipeline: Pipeline) -> Iterator[str]:
+    pipeline.service.ingest.stop()
+    yield "refused"
+    pipeline.service.start_ingest()
+
+
+#: What has happened when a question is asked; else just that a letter lies there.
+SITUATIONS = {
+    "The backlog grows": a_backlog,
+    "I must move this to another host": a_stopped_ingest,
+    "A column was added": a_letter_that_names_a_new_column,
+}
+
+
+def run(pipeline: Pipeline, command: str, operation_id: str) -> None:
+    """Run a command of the README to its end, or until it is at work."""
+    serving = next((says for start, says in SERVING.items() if command.startswith(start)), None)
+    if serving is not None:
+        child = child_of(pipeline, command)
+        child.spawn()
+        child.wait_for_log(serving)
+        pipeline.wait_until_settled()
+        child.stop()
+        return
+    if "GROUP" in command or "ID" in command:
+        entry = eventually(lambda: the_entry(pipeline, operation_id), 30, f"{operation_id} waits or is dead again")
+        assert entry is not None
+        groups = [json.loads(line) for line in output_of(pipeline, "python -m outbox groups --json").splitlines()]
+        group = next((group["group"] for group in groups if group["entity"] == entry.entity), "")
+        command = re.sub(r"\bID\b", str(entry.entry_id), command.replace("GROUP", group))
+    output_of(pipeline, command)
+
+
+def the_entry(pipeline: Pipeline, operation_id: str) -> Entry | None:
+    """The entry of this operation, once it is a dead letter or waits."""
+    wanted = (State.DEAD, State.PENDING, State.DISPATCHED)
+    return next((e for e in pipeline.entries() if e.operation_id == operation_id and e.state in wanted), None)
+
+
+def output_of(pipeline: Pipeline, command: str) -> str:
+    child = child_of(pipeline, command)
+    child.spawn()
+    eventually(lambda: not child.is_running, 60, f"{command} ends")
+    output = child.log_file.read_text()
+    # a rehearsal says with 1 that not all would be applied
+    assert child.exit_code == 0 or (child.exit_code == 1 and "--dry-run" in command), f"{command}\n{output}"
+    return output
+
+
+def child_of(pipeline: Pipeline, command: str) -> Child:
+    child = pipeline.service.operator()
+    program, *arguments = shlex.split(command)
+    name = re.sub(r"\W+", "-", command)[:60]
+    executable = [child.command[0]] if program == "python" else [child.command[0], "-m", program]
+    made = Child(name, [*executable, *arguments], pipeline.service.folder / f"{name}.log", directory=child.directory)
+    made.environment = child.environment
+    return made
