@@ -50,6 +50,8 @@ class DatabaseConfig:
         like an outage:
         half of this is the most that counts.
       lock_wait_timeout_s: How long a statement waits for a row lock (innodb_lock_wait_timeout; SQLite: its busy timeout).
+      idle_transaction_timeout_s: How long the server waits for the next statement of a transaction before it undoes it. A
+        process that hangs, or a host that is cut off, must not keep rows and the epoch locked: MySQL's own limit is 8 hours.
     """
 
     engine: Literal["mysql", "sqlite"] = "mysql"
@@ -61,6 +63,7 @@ class DatabaseConfig:
     connect_timeout_s: float = 5
     read_timeout_s: float = 60
     lock_wait_timeout_s: int = 5
+    idle_transaction_timeout_s: int = 30
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class MySQLServer(peewee.MySQLDatabase):
             client_flag=CLIENT.FOUND_ROWS,  # an UPDATE that changes nothing counts its row; a missing row counts 0
         )
         self._lock_wait_timeout_s = max(1, min(config.lock_wait_timeout_s, int(config.read_timeout_s) // 2))
+        self._idle_transaction_timeout_s = config.idle_transaction_timeout_s
         self._local = threading.local()  # Peewee's connections are the thread's own, and so are their facts
 
     def _connect(self) -> Any:
@@ -109,15 +113,17 @@ class MySQLServer(peewee.MySQLDatabase):
     def _set_up(self, connection: Any) -> ServerFacts:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SET SESSION sql_mode = %s, time_zone = '+00:00', innodb_lock_wait_timeout = %s",
-                (SQL_MODE, self._lock_wait_timeout_s),
-            )
-            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            cursor.execute(
                 "SELECT @@max_allowed_packet, @@innodb_autoinc_lock_mode, @@auto_increment_increment, VERSION()"
             )
             packet, lock_mode, increment, version = cursor.fetchone()
-        is_mariadb = "mariadb" in version.lower()
+            is_mariadb = "mariadb" in version.lower()
+            # MySQL knows no limit for transactions alone. Its one for connections closes idle ones too: they are opened anew.
+            idle_timeout = "idle_transaction_timeout" if is_mariadb else "wait_timeout"
+            cursor.execute(
+                f"SET SESSION sql_mode = %s, time_zone = '+00:00', innodb_lock_wait_timeout = %s, {idle_timeout} = %s",
+                (SQL_MODE, self._lock_wait_timeout_s, self._idle_transaction_timeout_s),
+            )
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         return ServerFacts(
             max_statement_bytes=int(packet),
             max_parameters=MYSQL_MAX_PARAMETERS,

@@ -25,15 +25,17 @@ from outbox.states import State
 #: Milliseconds since 1970.
 Clock = Callable[[], int]
 
-#: In this order: auto_vacuum only counts before the first page is written.
+#: None of these writes to a file that has them already: the desk must be able to look while the disk is full.
 PRAGMAS = (
-    ("auto_vacuum", "incremental"),
     ("journal_mode", "wal"),
     ("synchronous", "full"),
     ("wal_autocheckpoint", 2_000),  # pages, 8 MB: a checkpoint writes each page once, so fewer of them write less
     ("journal_size_limit", 64 * 1024 * 1024),  # bytes the WAL keeps after a long reader has let it grow
     ("cache_size", -32 * 1024),  # negative: kilobytes
 )
+
+#: It only counts before the first page is written, so it comes first; later it would change nothing, and write it.
+PRAGMAS_OF_A_NEW_FILE = (("auto_vacuum", "incremental"), *PRAGMAS)
 
 #: How long a writer waits for another process's transaction, in seconds. Ours last milliseconds.
 LOCK_TIMEOUT_S = 30.0
@@ -92,7 +94,8 @@ class OutboxFile:
             raise UnusableOutbox(f"the outbox needs SQLite 3.33 or newer; this Python has {sqlite3.sqlite_version}")
         # mode=rw: a file that was removed in between is an error, not a new and empty outbox
         uri = f"file:{quote(str(path.absolute()))}?mode=rw"
-        database = SqliteDatabase(uri, pragmas=PRAGMAS, timeout=LOCK_TIMEOUT_S, uri=True)
+        pragmas = PRAGMAS if path.stat().st_size else PRAGMAS_OF_A_NEW_FILE
+        database = SqliteDatabase(uri, pragmas=pragmas, timeout=LOCK_TIMEOUT_S, uri=True)
         try:
             prepare(database)
             return cls(database, now_ms)

@@ -116,7 +116,8 @@ class FailedAttempt(msgspec.Struct, frozen=True):
 class HandedBack(msgspec.Struct, frozen=True):
     """A dispatched entry returns to pending, with its attempts as they are.
 
-    ``waits_wider`` and ``goes_alone`` set the flag; False leaves it as it is. ``deaths`` None leaves the count.
+    ``waits_wider`` and ``goes_alone`` set the flag; False leaves it as it is. ``deaths`` None leaves the count,
+    ``next_attempt_at`` None the time before which it is not run again.
     With an ``error_kind`` the history keeps a line; without one it was routine (a conflict, a restart).
     """
 
@@ -127,6 +128,7 @@ class HandedBack(msgspec.Struct, frozen=True):
     deaths: int | None = None
     error_kind: str | None = None
     why: str | None = None
+    next_attempt_at: int | None = None
 
 
 class ImportedLetter(msgspec.Struct, frozen=True):

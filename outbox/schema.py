@@ -96,6 +96,8 @@ def prepare(database: SqliteDatabase, now_ms: int) -> None:
         version, newest = version_of(database), newest_version()
         if version > newest:
             raise OutboxVersionMismatch(f"it has version {version}, this program knows {newest}: run the newer program")
+        if version == newest:
+            return  # nothing is written: an ingest must be able to start while the disk is full
         if version == 0:
             _create(database, now_ms)
         else:

@@ -102,6 +102,7 @@ class Transitions(OutboxFile):
                 waits_wider=one.waits_wider,
                 goes_alone=one.goes_alone,
                 deaths=one.deaths,
+                next_attempt_at=one.next_attempt_at,
             )
             for one in handed_back
         ]

@@ -65,7 +65,8 @@ def apply_batch(batch: Batch, *, is_alone: bool = False) -> BatchResult:
 
     Parameters:
       is_alone: The batch is one operation that ingest sent by itself because it had failed: nothing that is still to come can
-        mend it, so whatever fails is FAILED. Else a failure that an earlier operation may mend WAITS.
+        mend it, so whatever fails is FAILED. Else a failure that an earlier operation may mend WAITS. Locks of others are no
+        failure in either case: HANDED_BACK, with the kind `contention`.
 
     Raises `Fenced` or `DatabaseUnavailable`; neither burns an attempt.
     """
@@ -73,7 +74,8 @@ def apply_batch(batch: Batch, *, is_alone: bool = False) -> BatchResult:
     if failure is None:
         return _result_of(works)
     if failure.kind is FailureKind.CONTENTION:
-        return _result_of(_all_ended(works, Outcome.FAILED if is_alone else Outcome.HANDED_BACK, failure))
+        is_its_own = is_alone and failure.cause is not Cause.LOCKED
+        return _result_of(_all_ended(works, Outcome.FAILED if is_its_own else Outcome.HANDED_BACK, failure))
     # A packet that was too big after all (the limit was lowered under us) has undone the transaction without telling whose
     # it was: each goes alone, and alone it is a dead letter.
     if len(works) > 1:
@@ -91,10 +93,11 @@ def bury_verdicts(verdicts: Verdicts) -> BatchResult:
     A verdict on a lower incarnation than the ledger's changes nothing. Raises as `apply_batch` does.
     """
     works, failure = _committed(verdicts.verdicts, lambda works: _bury(verdicts, works))
-    if failure is not None:
-        # Nobody but another copy of these verdicts can be in the way: later.
-        raise DatabaseUnavailable(failure.reason)
-    return _result_of(works)
+    if failure is None:
+        return _result_of(works)
+    if failure.kind is FailureKind.CONTENTION:  # another copy of the operation is in the way: later
+        return _result_of(_all_ended(works, Outcome.HANDED_BACK, failure))
+    raise DatabaseUnavailable(failure.reason)
 
 
 # ------------------------------------------------------------------------------------------------- in the transaction
@@ -202,7 +205,7 @@ def _committed(
                 steps(works)
             return works, None
         except SettledMeanwhile:
-            failure = Failure(FailureKind.CONTENTION, Cause.OTHER, 0, "", "settled by other copies at the same time")
+            failure = Failure(FailureKind.CONTENTION, Cause.LOCKED, 0, "", "settled by other copies at the same time")
         except peewee.PeeweeException as error:
             failure = classify(error)
             if failure.kind is FailureKind.CONTENTION:

@@ -17,4 +17,6 @@ def database_config(settings: Settings) -> DatabaseConfig:
         name=settings.db_name,
         connect_timeout_s=max(1, settings.db_connect_timeout_ms // 1000),
         read_timeout_s=max(1, settings.db_read_timeout_ms // 1000),
+        # Well within the lease: when a silent batch is sent again, the locks of the worker that hangs with it are gone.
+        idle_transaction_timeout_s=max(1, settings.lease_ms // 2000),
     )

@@ -22,7 +22,8 @@ class FailureKind(StrEnum):
 
     #: The database is out, refuses us or cannot store anything: hand everything back, burn no attempt, pause.
     UNAVAILABLE = "unavailable"
-    #: A deadlock or a lock held too long: the transaction again at once, a few times.
+    #: A deadlock or a lock held too long: the transaction again at once, a few times. Then its operations go alone, and who is
+    #: kept waiting by others (Cause.LOCKED) waits on, however long: no attempt is burnt.
     CONTENTION = "contention"
     #: A duplicate key, a missing parent, a missing row: an earlier operation may mend it; then retries.
     ORDER = "order"
@@ -46,6 +47,7 @@ class Cause(Enum):
     CHECK = "check constraint"
     NO_IDS_LEFT = "the table can generate no more ids"
     TOO_BIG = "above the database's packet"
+    LOCKED = "others hold a lock"
     OTHER = "error"
 
 
@@ -127,6 +129,9 @@ _CONTENTION = {
     3101,  # group replication rolled back
     3572,  # NOWAIT
 }
+
+#: Those of them that are the doing of others, however often they come; the rest may be an operation's own (it takes too long).
+_LOCKED = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, 1020, 3101, 3572}
 
 _ORDER = {
     ER.DUP_ENTRY: Cause.DUPLICATE,  # 1062
@@ -267,6 +272,7 @@ def _of_mysql(code: int, text: str) -> Failure:
         kind = FailureKind.UNAVAILABLE
     elif code in _CONTENTION:
         kind = FailureKind.CONTENTION
+        cause = Cause.LOCKED if code in _LOCKED else cause
     elif code in _ORDER:
         kind, cause = FailureKind.ORDER, _ORDER[code]
         name = _named(_DUPLICATE_KEY if cause is Cause.DUPLICATE else _FOREIGN_KEY, text)
@@ -285,6 +291,8 @@ def _of_sqlite(code: int, text: str) -> Failure:
     kind, cause = _SQLITE_CONSTRAINTS.get(code, (_SQLITE_PRIMARY.get(code & 0xFF, FailureKind.UNEXPECTED), Cause.OTHER))
     if code & 0xFF == sqlite3.SQLITE_TOOBIG:
         cause = Cause.TOO_BIG
+    elif code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        cause = Cause.LOCKED
     return Failure(kind, cause, code, _named(_SQLITE_NAMES, text), f"error {code}: {text}")
 
 

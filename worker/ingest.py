@@ -241,7 +241,7 @@ def main() -> None:
     try:
         hold_alone(settings.outbox_path)
         ingest = Ingest(settings)
-    except (OutboxInUse, UnusableOutbox, OSError) as error:
+    except (OutboxInUse, UnusableOutbox, OSError, *OUTBOX_REFUSES) as error:
         logger.error("The outbox cannot be opened: %s", error)
         raise SystemExit(1) from None
     ingest.run()

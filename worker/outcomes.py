@@ -2,7 +2,7 @@
 
 What is final is true whoever tells it: a copy that was given up may still have committed. Anything else counts only from the
 batch that the operation rides in now. An attempt is burnt by a failure of the operation's own and by nothing else: not by an
-outage, a hand-back, a newer epoch, nor by what an earlier operation may yet mend.
+outage, a hand-back, a lock of others, a newer epoch, nor by what an earlier operation may yet mend.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from outbox.records import FailedAttempt, HandedBack, Settled
 from outbox.states import State
+from worker.failures import FailureKind
 from worker.messages import Outcome, OutcomeLine, Settlement
 from worker.planner import Planned
 from worker.tasks import DEADLY, Task, Verdictable
@@ -104,6 +105,18 @@ def weigh_line(
                     deaths=task.deaths + 1,
                     error_kind=DEADLY,
                     why=line.reason,
+                )
+            )
+        case Outcome.HANDED_BACK if line.error_kind == FailureKind.CONTENTION:
+            # Locks of others: its neighbours are not to wait with it, so it goes alone; alone already, it waits a while first.
+            changes.handed_back.append(
+                HandedBack(
+                    task.seq,
+                    line.incarnation,
+                    goes_alone=True,
+                    error_kind=line.error_kind,
+                    why=line.reason,
+                    next_attempt_at=retry_at(task.attempts + 1) if planned.goes_alone else None,
                 )
             )
         case Outcome.HANDED_BACK | Outcome.UNAVAILABLE | Outcome.FENCED:

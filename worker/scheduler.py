@@ -258,6 +258,7 @@ class Scheduler:
             if planned is not None:
                 self._land(planned.item)
                 planned.item.deaths = handed_back.deaths or planned.item.deaths
+                planned.item.next_attempt_at = handed_back.next_attempt_at or planned.item.next_attempt_at
                 planned.item.verdict = changes.verdicts.get(handed_back.seq) or planned.item.verdict
                 self._planner.hand_back(
                     handed_back.seq, waits_wider=handed_back.waits_wider, goes_alone=handed_back.goes_alone

@@ -356,7 +356,7 @@ class Turns:
         return None
 
     def _wait_for_the_outbox(self, error: Exception) -> None:
-        logger.error("The outbox cannot be written: %s; nothing is lost, it is tried again", error)
+        logger.error("The outbox cannot be written: %s; nothing is lost, it is tried again", _first(error))
         self._pause(REFUSED_PAUSE_S)
 
     def _notice_the_desk(self) -> None:
@@ -383,3 +383,10 @@ class Turns:
         except OUTBOX_REFUSES as error:
             self._has_more_to_prune = False
             logger.error("The outbox cannot be pruned now: %s", error)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first: SQLite undoes a transaction for which there is no room, and then undoing it fails."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error

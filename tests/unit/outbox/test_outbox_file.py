@@ -47,6 +47,17 @@ def test_the_pragmas_that_durability_and_pruning_need(path: Path) -> None:
     assert pragmas == ["wal", 2, 2]
 
 
+def test_opening_and_attaching_write_nothing_to_a_file_that_is_up_to_date(path: Path) -> None:
+    """On a full disk a write would fail, and neither the desk could look nor ingest start."""
+    with Outbox.open(path) as outbox:
+        before = outbox.data_version()
+
+        with Outbox.attach(path), Outbox.open(path):
+            pass
+
+        assert outbox.data_version() == before
+
+
 def test_an_outbox_keeps_its_identity_and_another_has_another(tmp_path: Path, path: Path, clock: Clock) -> None:
     with Outbox.open(path, clock) as outbox:
         first = outbox.outbox_id
