@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,13 +19,16 @@ from worker.assignor import SoleActiveAssignor
 from worker.events import Event
 from worker.kafka_client import kafka_arguments
 from worker.logs import CONSUMER_CONNECTED, SUBSCRIBED, log_event
-from worker.reading import PORTION, Reading
+from worker.reading import PORTION, AssignmentListener, Reading
 from worker.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 #: The first and the longest pause (s) before Kafka is tried again.
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.2, 5.0
+
+#: How long (s) nothing may be heard of the brokers until Kafka counts as down: a poll waits for as long as they are away.
+SILENCE_S = 10.0
 
 
 class KafkaIntake:
@@ -42,6 +46,18 @@ class KafkaIntake:
         self._stopping = threading.Event()
         self.reading = Reading(self._topic, settings.partition_buffer_records, tell)
         self.is_connected = False
+        self._listener: AssignmentListener | None = None
+        self._heard_at = float("-inf")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the group's coordinator has been there lately."""
+        return self.is_connected and time.monotonic() - self._heard_at < SILENCE_S
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether we are in the group, with partitions or standing by."""
+        return self.is_connected and self._listener is not None and self._listener.has_joined
 
     def stop(self) -> None:
         """Ask the thread to commit what is persisted, leave the group and end."""
@@ -101,13 +117,16 @@ class KafkaIntake:
             fetcher_log.disabled = False
 
     def _consume(self, consumer: KafkaConsumer) -> None:
-        consumer.subscribe([self._topic], listener=self.reading.begin(consumer))
+        self._listener = self.reading.begin(consumer)
+        consumer.subscribe([self._topic], listener=self._listener)
         log_event(logger, logging.INFO, SUBSCRIBED.format(topic=self._topic))
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
             try:
                 self.reading.step()
                 self._notice_new_partitions(consumer)
+                if not consumer._coordinator.coordinator_unknown():  # a poll may well return while no broker is there
+                    self._heard_at = time.monotonic()
                 backoff_s = FIRST_BACKOFF_S
             except KafkaError as error:
                 logger.error(

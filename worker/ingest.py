@@ -24,8 +24,11 @@ from datetime import UTC, datetime
 
 import entities.operations
 from entities.database import open_database
+from entities.operations import operation_types
+from entities.registry import all_entities
 from outbox.errors import UnusableOutbox
 from outbox.lock import OutboxInUse, hold_alone
+from outbox.states import State
 from outbox.store import Outbox
 from worker.announcer import Announcer
 from worker.broker import build_broker
@@ -41,6 +44,8 @@ from worker.fault_points import Point, arm, reach
 from worker.health import DatabaseMonitor
 from worker.ingest_note import NoteKeeper, why_paused
 from worker.logs import WORKER_STATUS, configure_logging, log_event
+from worker.metrics import Metrics, Standing
+from worker.metrics_server import serve_metrics
 from worker.redis_link import connect
 from worker.settings import Settings, describe_settings, settings_or_exit
 from worker.settlements import SettlementReader
@@ -59,6 +64,10 @@ EVENTS_A_TURN = 50
 #: How long (s) a stop waits for what is in flight, and for the next settlement of it (the actors may be down). What is
 #: not back by then is dispatched again at the next start.
 DRAIN_S, DRAIN_SILENCE_S = 10.0, 2.0
+
+
+#: How often (s) it is looked how things stand, for the numbers. What is counted is counted at each turn.
+STANDING_INTERVAL_S = 1.0
 
 
 class Ingest:
@@ -81,8 +90,15 @@ class Ingest:
         vouchers = Vouchers(self._broker.client, Cache.connect(settings).client)
         self._cache_watch = CacheWatch(vouchers, self._broker, settings.reconcile_interval_ms / 1000)
         self._announcer = Announcer(settings, self._inbox.put) if settings.topic_dead_letters else None
+        self._metrics = Metrics([entity.__name__ for entity in all_entities()], operation_types())
         self._turns = Turns(
-            settings, self._outbox, self._kafka.reading, self._monitor, self._dispatcher, self._announcer
+            settings,
+            self._outbox,
+            self._kafka.reading,
+            self._monitor,
+            self._dispatcher,
+            self._announcer,
+            metrics=self._metrics,
         )
         self._threads = {
             name: threading.Thread(target=run, name=name, daemon=True)
@@ -105,16 +121,22 @@ class Ingest:
             signal.signal(number, lambda *_: self.stop())
         for thread in self._threads.values():
             thread.start()
+        pages = serve_metrics(self._settings, self._metrics)
         try:
             status = Every(self._settings.status_interval_ms / 1000, time.monotonic)
+            standing = Every(STANDING_INTERVAL_S, time.monotonic)
             while not self._stop_asked:
                 self._turns.go_on(self._events())
                 if status.is_due:
                     self._log_status()
                 if self._note.is_due:
                     self._leave_note()
+                if standing.is_due:
+                    self._metrics.note_standing(self._standing())
         finally:
             self._shut_down()
+            if pages is not None:
+                pages.close()
 
     def stop(self) -> None:
         """Ask the loop to end; it finishes its turn first."""
@@ -171,6 +193,25 @@ class Ingest:
                 silence = time.monotonic() + DRAIN_SILENCE_S
 
     # ------------------------------------------------------------------------------------------------------- the status
+
+    def _standing(self) -> Standing:
+        counts, oldest, scheduler = self._outbox.counts(), self._outbox.oldest_unsettled(), self._turns.scheduler
+        return Standing(
+            operations={state.label: counts.of(state) for state in State},
+            oldest_at=oldest[1] if oldest is not None else None,
+            lag=self._kafka.reading.lag,
+            servers={
+                "kafka": self._kafka.is_up,
+                "database": self._monitor.is_healthy,
+                "redis": self._reader.is_connected,
+            },
+            living_workers=self._reader.living_workers,
+            is_active=self._turns.is_active,
+            has_joined=self._kafka.has_joined,
+            epoch=scheduler.epoch or 0,
+            in_flight_operations=scheduler.in_flight_operations,
+            in_flight_batches=scheduler.in_flight_batches,
+        )
 
     def _log_status(self) -> None:
         counts = self._outbox.counts()

@@ -28,6 +28,7 @@ class Changes:
     verdicts: dict[int, Verdictable] = field(default_factory=dict)
     applied: list[Task] = field(default_factory=list)
     dead: list[Task] = field(default_factory=list)
+    retried: list[Task] = field(default_factory=list)
     heard: set[str] = field(default_factory=set)
     is_outage: bool = False
     is_fenced: bool = False
@@ -77,6 +78,7 @@ def weigh_line(
         return  # a copy that was given up: only what is final is still true
     match line.outcome:
         case Outcome.RETRYING:
+            changes.retried.append(task)
             changes.failed.append(
                 FailedAttempt(
                     task.seq, line.incarnation, line.attempts, line.error_kind, line.reason, line.next_attempt_at
@@ -88,6 +90,7 @@ def weigh_line(
             )
         case Outcome.FAILED | Outcome.WAITS:
             attempts = task.attempts + 1
+            changes.retried.append(task)
             changes.failed.append(
                 FailedAttempt(
                     task.seq, line.incarnation, attempts, line.error_kind, line.reason, retry_at(attempts), True

@@ -72,8 +72,10 @@ class AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self.assigned: set[TopicPartition] | None = None
+        self.has_joined = False
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self.has_joined = False
         self.assigned = set()
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
@@ -82,6 +84,7 @@ class AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]
             # Without a position the next poll raises (auto_offset_reset=none) before the real one is found.
             self._consumer.seek(partition, 0)
         self.assigned = assigned
+        self.has_joined = True
 
 
 class Reading:

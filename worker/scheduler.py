@@ -63,6 +63,7 @@ class Scheduler:
 
     ``epoch`` is None while the gate is shut: without partitions, or until the database knows us as the active ingest.
     ``just_sent`` are the sequence numbers sent and not yet marked as dispatched in the outbox: whoever marks clears it.
+    ``batch_sizes`` are how many operations each batch had that was sent, for whoever counts and clears them.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Scheduler:
         self._in_flight: dict[str, InFlight] = {}
         self._alone_in_flight = 0
         self.just_sent: list[int] = []
+        self.batch_sizes: list[int] = []
         self._read_to = 0
         self._may_hold_more = True
         self.holding.forget()
@@ -111,6 +113,10 @@ class Scheduler:
     def note_appended(self) -> None:
         """The outbox holds entries that the window has not seen."""
         self._may_hold_more = True
+
+    @property
+    def in_flight_batches(self) -> int:
+        return len(self._in_flight)
 
     @property
     def in_flight_operations(self) -> int:
@@ -169,6 +175,7 @@ class Scheduler:
         condemned = [task for task in tasks if task.verdict is not None]
         if applicable:
             batch_id = self._take_off(applicable)
+            self.batch_sizes.append(len(applicable))
             self._sender.send(apply_operations_message(self._batch(batch_id, applicable)))
         if condemned:
             self._bury(condemned)

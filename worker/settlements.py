@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,9 @@ import msgspec
 import redis
 
 from worker.events import Event, Settled
+from worker.every import Every
 from worker.fault_points import Point, reach
+from worker.living_workers import living_workers
 from worker.messages import Settlement, decode_settlement, encode_settlement
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,9 @@ logger = logging.getLogger(__name__)
 #: How long (s) the drain blocks for the first settlement, and how many it takes at a time.
 BLOCK_S = 1
 DRAIN_LIMIT = 200
+
+#: How often (s) it is asked how many workers live.
+COUNT_WORKERS_S = 5.0
 
 #: The pause (s) before Redis is tried again.
 BACKOFF_S = 0.5
@@ -57,6 +63,8 @@ class SettlementReader:
 
     Parameters:
       tell: takes events for the main loop.
+
+    ``living_workers`` is how many processes of the actors Redis has heard of lately; None while it cannot be asked.
     """
 
     def __init__(self, client: redis.Redis[Any], outbox_id: str, tell: Callable[[Event], None]) -> None:
@@ -64,7 +72,9 @@ class SettlementReader:
         self._key = settlements_key(outbox_id)
         self._tell = tell
         self._stopping = threading.Event()
+        self._counting = Every(COUNT_WORKERS_S, time.monotonic)
         self.is_connected = False
+        self.living_workers: int | None = None
 
     def stop(self) -> None:
         self._stopping.set()
@@ -77,6 +87,7 @@ class SettlementReader:
                 if self.is_connected:
                     logger.error("Redis (broker) is not reachable: %s", error)
                 self.is_connected = False
+                self.living_workers = None
                 self._stopping.wait(BACKOFF_S)
             except Exception:  # the outermost loop of this thread: what was drained is dispatched again
                 logger.exception("Draining the settlements failed in a way it should not")
@@ -91,6 +102,8 @@ class SettlementReader:
         if settlements:
             reach(Point.DRAINED)
             self._tell(Settled(settlements))
+        if self._counting.is_due:
+            self.living_workers = living_workers(self._client)
 
     def _drain(self) -> list[Settlement]:
         first = self._client.blpop(self._key, timeout=BLOCK_S)

@@ -32,7 +32,10 @@ class Verdictable:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """An unsettled operation as ingest works with it. ``next_attempt_at`` is milliseconds since 1970."""
+    """An unsettled operation as ingest works with it. Times are milliseconds since 1970.
+
+    ``entity`` and ``type`` are what its message says, which may be nothing that we know.
+    """
 
     seq: int
     operation: DispatchedOperation
@@ -43,6 +46,14 @@ class Task:
     reason: str = ""
     verdict: Verdictable | None = None
     batch_id: str | None = None
+    entity: str | None = None
+    type: str | None = None
+    produced_at: int = 0
+    persisted_at: int = 0
+
+    @property
+    def was_replayed(self) -> bool:
+        return self.operation.incarnation > 0
 
     @property
     def origin(self) -> Origin:
@@ -88,6 +99,10 @@ def task_of(entry: Entry, *, names_rows: bool = False) -> tuple[Task, Writeset]:
         entry.deaths,
         entry.error_kind or "",
         entry.reason or "",
+        entity=entry.entity,
+        type=entry.type,
+        produced_at=entry.order_timestamp,
+        persisted_at=entry.appended_at,
     )
     envelope = None
     try:

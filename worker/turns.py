@@ -42,6 +42,7 @@ from worker.intake import Intake
 from worker.letters import for_the_outbox
 from worker.logs import PROCESSING_PENDING, log_event
 from worker.messages import Settlement
+from worker.metrics import Metrics, Pause
 from worker.outcomes import Changes
 from worker.ports import AnnouncerPort, DatabasePort, DispatcherPort, KafkaPort
 from worker.scheduler import Scheduler
@@ -76,6 +77,7 @@ class Turns:
       clock: monotonic seconds.
       now_ms: milliseconds since 1970.
       pause: waits so many seconds before a refused write is tried again.
+      metrics: where the turns are counted; without them nobody is told.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Turns:
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = system_clock,
         pause: Callable[[float], None] = time.sleep,
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -98,6 +101,8 @@ class Turns:
         self._dispatcher = dispatcher
         self._now_ms = now_ms
         self._pause = pause
+        self._metrics = metrics if metrics is not None else Metrics((), ())
+        self._outbox_refuses = False
         self._intake = Intake(outbox, settings.topic_db_operations)
         self.scheduler = Scheduler(settings, outbox, dispatcher, clock, now_ms)
         self._marks, self._pruning = Every(MARKS_INTERVAL_S, clock), Every(PRUNE_INTERVAL_S, clock)
@@ -122,6 +127,11 @@ class Turns:
         """Whether records wait that the outbox has had no room for."""
         return bool(self._to_append)
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the partitions are ours."""
+        return bool(self._intake.partitions)
+
     # ---------------------------------------------------------------------------------------------------- the loop
 
     def go_on(self, events: Iterable[Event]) -> None:
@@ -143,6 +153,9 @@ class Turns:
             self._database.remember(self._intake.logs())
         if self._pruning.is_due or self._has_more_to_prune:
             self._prune_some()
+        self._metrics.note_batches(self.scheduler.batch_sizes)
+        self.scheduler.batch_sizes.clear()
+        self._tell_alive()
 
     def stop_dispatching(self) -> None:
         """The process is about to end: from now on only ``take`` is called, for what comes back."""
@@ -181,6 +194,7 @@ class Turns:
             # Disk full, or the like: everything stays where it was, nothing is committed to Kafka, and it is tried again.
             self._wait_for_the_outbox(error)
             return
+        self._outbox_refuses = False
         if records:
             reach(Point.APPENDED)
         if changes:
@@ -203,6 +217,7 @@ class Turns:
         self.received += len(records)
         self.settled += len(changes.settled)
         tell_turn(records, changes)
+        self._metrics.note_turn([record.seen for record in records], changes.applied, changes.retried, changes.dead)
         if changes.is_outage:
             self._database.report_outage()
         if changes.is_fenced:
@@ -240,6 +255,25 @@ class Turns:
         """Whether the database can tell today's logs from a topic made anew, should this host and the topic be lost."""
         remembered = self._database.remembered
         return all(remembered.get(partition) == log.generation for partition, log in self._intake.logs().items())
+
+    # ----------------------------------------------------------------------------------------------------- the numbers
+
+    def _tell_alive(self) -> None:
+        self._metrics.note_alive()
+        self._metrics.note_pauses(self._pauses())
+
+    def _pauses(self) -> set[Pause]:
+        """What keeps an ingest that has the partitions from doing all of its work."""
+        pauses = set()
+        if self.is_active and not self._database.is_healthy:
+            pauses.add(Pause.DATABASE)
+        elif self.is_active and self.scheduler.epoch is None:
+            pauses.add(Pause.EPOCH)
+        if self._outbox_refuses:
+            pauses.add(Pause.OUTBOX_REFUSES)
+        elif self._to_append:
+            pauses.add(Pause.OUTBOX_FULL)
+        return pauses
 
     # -------------------------------------------------------------------------------------------------- the events
 
@@ -350,13 +384,18 @@ class Turns:
         """Do a write that nothing can go on without, however long the outbox refuses it; None if a stop is asked for."""
         while not self.is_stopping:
             try:
-                return write()
+                written = write()
             except OUTBOX_REFUSES as error:
                 self._wait_for_the_outbox(error)
+            else:
+                self._outbox_refuses = False
+                return written
         return None
 
     def _wait_for_the_outbox(self, error: Exception) -> None:
         logger.error("The outbox cannot be written: %s; nothing is lost, it is tried again", _first(error))
+        self._outbox_refuses = True
+        self._tell_alive()
         self._pause(REFUSED_PAUSE_S)
 
     def _notice_the_desk(self) -> None:
