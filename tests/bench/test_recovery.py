@@ -33,6 +33,7 @@ def defaults(pipeline: Pipeline) -> Pipeline:
     """The pipeline without the tests' short times, with fault points, not yet started."""
     for name in SHORT_TIMES:
         del pipeline.service.settings[name]
+    pipeline.service.settings["DB_RECONNECT_INTERVAL"] = "1000"  # what the target for an outage supposes
     (pipeline.service.folder / "points").mkdir()
     pipeline.service.settings[VARIABLE] = str(pipeline.service.folder / "points")
     return pipeline
@@ -95,7 +96,6 @@ def test_ingest_restarted_with_a_hundred_thousand_unsettled_entries(defaults: Pi
 
 @pytest.mark.parametrize("outage_s", [1, 15])
 def test_an_outage_of_the_database(defaults: Pipeline, supervisor: Supervisor, outage_s: int) -> None:
-    defaults.service.settings["DB_RECONNECT_INTERVAL"] = "1000"
     defaults.send(users(0, 10))
     defaults.wait_until_settled()
     took = []
