@@ -38,7 +38,8 @@ from worker.messages import (
 )
 from worker.outcomes import backoff_ms
 from worker.settings import Settings
-from worker.settlements import pick_up, push
+from worker.settlements import pick_up, push, put_down
+from worker.solitude import Room
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ T = TypeVar("T")
 
 #: A batch that so many workers died with is not tried again as a whole.
 DEATHS_OF_A_BATCH = 3
+
+#: An operation that goes alone may die once at least: the first time others work beside it, and it may be theirs.
+DEATHS_BESIDE_OTHERS = 1
 
 #: The pause (ms) before a cache sync is tried again while Redis or the database is away.
 CACHE_RETRY_MS = 2_000
@@ -83,28 +87,32 @@ class Applier:
         self._cache = cache
         self._vouchers = Vouchers(broker.client, cache.client)
         self._now_ms = now_ms
+        self._room = Room()
 
     def apply_operations(self, batch: Batch) -> None:
         """Apply a batch; every operation of it comes back to ingest with its outcome."""
-        if self._was_deadly(batch, DEATHS_OF_A_BATCH):
-            return
-        result = self._applied(batch, lambda: apply_batch(batch))
-        if result is not None:
-            reach(Point.COMMITTED_ROWS)
-            self._finish(batch, result)
+        with self._picked_up(batch, DEATHS_OF_A_BATCH) as is_to_be_applied:
+            if not is_to_be_applied:
+                return
+            result = self._applied(batch, lambda: apply_batch(batch))
+            if result is not None:
+                reach(Point.COMMITTED_ROWS)
+                self._finish(batch, result)
 
     def apply_operation(self, batch: Batch) -> None:
         """Apply one operation that failed before, with Dramatiq's retries: base, 2·base, 4·base … exactly."""
-        if self._was_deadly(batch, self._settings.max_retry_attempts):
-            return
-        result = self._applied(batch, lambda: apply_batch(batch, is_alone=True))
-        if result is None:
-            return
-        (line,) = result.outcomes
-        if line.outcome is Outcome.FAILED:
-            self._retry(batch, line)
-        else:
-            self._finish(batch, result)
+        deaths_allowed = max(DEATHS_BESIDE_OTHERS, self._settings.max_retry_attempts)
+        with self._picked_up(batch, deaths_allowed) as is_to_be_applied:
+            if not is_to_be_applied:
+                return
+            result = self._applied(batch, lambda: apply_batch(batch, is_alone=True))
+            if result is None:
+                return
+            (line,) = result.outcomes
+            if line.outcome is Outcome.FAILED:
+                self._retry(batch, line)
+            else:
+                self._finish(batch, result)
 
     def bury(self, what: Verdicts | dict[str, Any]) -> None:
         """Write dead letters into the ledger: ingest's own verdicts, or a message whose retries Dramatiq has exhausted."""
@@ -133,15 +141,31 @@ class Applier:
 
     # ----------------------------------------------------------------------------------------------------- the steps
 
-    def _was_deadly(self, batch: Batch, deaths_allowed: int) -> bool:
-        """Note the pick-up. A batch that killed too many workers is handed back instead of being tried again."""
+    @contextmanager
+    def _picked_up(self, batch: Batch, deaths_allowed: int) -> Iterator[bool]:
+        """Note the pick-up; whether the batch is to be applied. One that killed too many workers is handed back instead.
+
+        One that a worker died with is applied while nothing else runs in this process, and picked up only then: whoever is
+        killed by others while it waits has not died.
+        """
+        with self._room.beside_others():
+            if self._pick_up(batch) == 0:
+                yield True
+                return
+            self._broker.patience.call(lambda: put_down(self._broker.client, batch.outbox_id, batch.batch_id))
+        with self._room.alone():
+            deaths = self._pick_up(batch)
+            if deaths <= deaths_allowed:
+                yield True
+                return
+            self._settle_all(batch, Outcome.DEADLY, f"its worker died {deaths} times while applying it")
+            yield False
+
+    def _pick_up(self, batch: Batch) -> int:
+        """How many workers died with the batch."""
         deaths: int = self._broker.patience.call(lambda: pick_up(self._broker.client, batch.outbox_id, batch.batch_id))
-        if deaths <= deaths_allowed:
-            reach(Point.PICKED_UP)
-            return False
-        reason = f"its worker died {deaths} times while applying it"
-        self._settle_all(batch, Outcome.DEADLY, reason)
-        return True
+        reach(Point.PICKED_UP)
+        return deaths
 
     def _applied(self, batch: Batch | Verdicts, apply: Callable[[], BatchResult]) -> BatchResult | None:
         """The result; None if nothing was done because the database is out or the message is of an older epoch."""

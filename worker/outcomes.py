@@ -15,7 +15,8 @@ from outbox.states import State
 from worker.failures import FailureKind
 from worker.messages import Outcome, OutcomeLine, Settlement
 from worker.planner import Planned
-from worker.tasks import DEADLY, Task, Verdictable
+from worker.tasks import Task, Verdictable
+from worker.work import DEADLY
 
 
 @dataclass(slots=True)

@@ -50,6 +50,11 @@ def pick_up(client: redis.Redis[bytes], outbox_id: str, batch_id: str) -> int:
     return int(client.hincrby(pickups_key(outbox_id), batch_id, 1)) - 1
 
 
+def put_down(client: redis.Redis[bytes], outbox_id: str, batch_id: str) -> None:
+    """Take a pick-up back: the worker has not begun with the batch after all."""
+    client.hincrby(pickups_key(outbox_id), batch_id, -1)
+
+
 def push(client: redis.Redis[bytes], outbox_id: str, settlement: Settlement) -> None:
     """Tell ingest the outcomes, and note that the worker has finished with the batch."""
     with client.pipeline(transaction=True) as pipeline:

@@ -15,8 +15,8 @@ from worker.work import INVALID, named_rows
 
 logger = logging.getLogger(__name__)
 
-#: The kinds of a verdict that ingest reaches itself, beside INVALID.
-DEADLY, INTERNAL = "deadly", "internal"
+#: The kind of a verdict that ingest reaches itself, beside INVALID and DEADLY.
+INTERNAL = "internal"
 
 #: What an entry costs in memory beside its bytes, roughly; for the window's limit.
 OVERHEAD_BYTES = 2_000

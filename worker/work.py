@@ -18,6 +18,9 @@ from worker.messages import DispatchedOperation, Outcome, OutcomeLine, Verdict
 #: The error kind of an operation that is out of form.
 INVALID = "invalid"
 
+#: The error kind of an operation that its workers died with.
+DEADLY = "deadly"
+
 #: With these nothing is owed any more.
 FINAL = (Outcome.APPLIED, Outcome.DEAD, Outcome.DISCARDED)
 
@@ -137,8 +140,10 @@ def read(operation: DispatchedOperation | Verdict) -> Work:
     actions: tuple[RowAction, ...] = ()
     keys = invalid_writeset(operation_id)
     try:
-        actions = actions_of(envelope)
-        keys = writeset(operation_id, actions)
+        # What killed its workers is not worked out again: whoever buries it is to live.
+        if not (isinstance(operation, Verdict) and operation.error_kind == DEADLY):
+            actions = actions_of(envelope)
+            keys = writeset(operation_id, actions)
     except InvalidOperation as error:
         invalid_reason = str(error)
     return Work(
