@@ -16,12 +16,12 @@ import msgspec
 
 from outbox.intake import Intake
 from outbox.models import (
+    COUNTERS,
     ENTRIES,
     NOT_APPLIED,
     OWED_TO_KAFKA,
+    PARTITION_LOGS,
     HistoryRow,
-    PartitionLog,
-    StateCount,
     StoredEntry,
     is_entry,
 )
@@ -44,6 +44,8 @@ _WINDOW_TEXT = f"{' UNION ALL '.join(_OF_STATE.format(state) for state in PLANNA
 
 _IN_STATE_TEXT = f"SELECT seq FROM {ENTRIES} WHERE seq IN (SELECT value FROM json_each(?)) AND state = ?"
 
+_COUNTS_TEXT = f"SELECT state, entries FROM {COUNTERS}"
+_LOGS_TEXT = f"SELECT id, topic, generation, partition FROM {PARTITION_LOGS}"
 _MARK_TEXT = f"SELECT min(offset) FROM {ENTRIES} WHERE log_id = ? AND {OWED_TO_KAFKA}"
 
 #: What each field of a filter asks for.
@@ -92,7 +94,7 @@ class Queries(Intake):
 
     def counts(self) -> Counts:
         """How many entries are in each state. Cheap: it reads the counters."""
-        rows = StateCount.select(StateCount.state, StateCount.entries).tuples().execute(self.database)
+        rows = self._sql(_COUNTS_TEXT).fetchall()
         return Counts(**{State(state).label: entries for state, entries in rows})
 
     def pending_total(self) -> int:
@@ -168,8 +170,7 @@ class Queries(Intake):
             yield from self._sql(f"{text} ORDER BY seq LIMIT ?", stretch).fetchall()
 
     def _logs(self) -> _Logs:
-        columns = (PartitionLog.id, PartitionLog.topic, PartitionLog.generation, PartitionLog.partition)
-        rows = PartitionLog.select(*columns).tuples().execute(self.database)
+        rows = self._sql(_LOGS_TEXT).fetchall()
         return {log_id: (topic, generation, partition) for log_id, topic, generation, partition in rows}
 
 

@@ -24,6 +24,9 @@ from worker.cache.recheck import recheck
 from worker.cache.voucher import Vouchers
 from worker.fault_points import Point, reach
 from worker.messages import (
+    APPLY_QUEUE,
+    BURY,
+    CACHE_QUEUE,
     Batch,
     CacheRecheck,
     CacheSync,
@@ -114,8 +117,11 @@ class Applier:
             else:
                 self._finish(batch, result)
 
-    def bury(self, what: Verdicts | dict[str, Any]) -> None:
-        """Write dead letters into the ledger: ingest's own verdicts, or a message whose retries Dramatiq has exhausted."""
+    def bury(self, what: Verdicts | dict[str, Any], exhausted: dict[str, Any] | None = None) -> None:
+        """Write dead letters into the ledger: ingest's own verdicts, or a message whose retries Dramatiq has exhausted.
+
+        Dramatiq brings that message as a dict, and beside it how many retries there were.
+        """
         verdicts = what if isinstance(what, Verdicts) else _verdict_on(what)
         result = self._applied(verdicts, lambda: bury_verdicts(verdicts))
         if result is not None:
@@ -238,6 +244,15 @@ class Applier:
         settlement = Settlement(batch.batch_id, batch.epoch, lines)
         self._broker.patience.call(lambda: push(self._broker.client, batch.outbox_id, settlement))
         reach(Point.SETTLEMENT_PUSHED)
+
+
+def declare_actors(broker: dramatiq.Broker, applier: Applier) -> None:
+    """Tell Dramatiq of the actors: their queues, their retries, and who comes after the last retry."""
+    dramatiq.actor(applier.apply_operations, broker=broker, queue_name=APPLY_QUEUE, max_retries=None)
+    dramatiq.actor(applier.apply_operation, broker=broker, queue_name=APPLY_QUEUE, on_retry_exhausted=BURY)
+    dramatiq.actor(applier.bury, broker=broker, queue_name=APPLY_QUEUE, max_retries=None)
+    dramatiq.actor(applier.sync_cache, broker=broker, queue_name=CACHE_QUEUE, max_retries=None)
+    dramatiq.actor(applier.recheck_cache, broker=broker, queue_name=CACHE_QUEUE, max_retries=None)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,7 +116,7 @@ class World:
 
     def apply(self, operation: StreamOperation) -> None:
         """All of the operation or nothing; raises Refused."""
-        before = deepcopy(self.rows)
+        before = {name: {key: dict(row) for key, row in table.items()} for name, table in self.rows.items()}
         try:
             for number, action in enumerate(operation.actions):
                 self._apply_action(operation.operation_id, number, action)

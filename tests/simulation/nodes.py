@@ -1,0 +1,235 @@
+"""The simulated processes: ingests and workers, each put together from the production code as its program does it."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+import peewee
+import redis
+from kafka.errors import KafkaError
+
+from outbox import schema
+from outbox.store import Outbox
+from tests.simulation.broker_model import ModelBroker, Queued
+from tests.simulation.database_model import Session
+from tests.simulation.kafka_model import ModelConsumer
+from tests.simulation.threads import FOREVER, Thread
+from worker.applier import Applier, declare_actors
+from worker.cache import Cache
+from worker.dispatcher import Dispatcher
+from worker.events import Event
+from worker.health import DatabaseMonitor
+from worker.reading import Reading
+from worker.settlements import SettlementReader, settlements_key
+from worker.turns import Turns
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+#: The pauses (s) of loops that find nothing to do grow, so that waiting costs little.
+FIRST_IDLE_S, LONGEST_IDLE_S = 0.2, 4.0
+
+#: Events a turn takes at most; few, so that turns are many.
+EVENTS_A_TURN = 4
+
+
+class Disk(Outbox):
+    """An outbox in memory. It outlives the processes that have it open; ``is_full``: nothing can be written."""
+
+    is_full = False
+    desk_writes = 0
+
+    @classmethod
+    def made(cls, number: int, now_ms: Callable[[], int]) -> Disk:
+        database = peewee.SqliteDatabase(":memory:")
+        database.connect()
+        database.connection().deserialize(_empty_outbox())
+        outbox_id = f"{number:08d}-outbox"
+        database.execute_sql("UPDATE identity SET outbox_id = ?", (outbox_id,))
+        return cls(database, now_ms)
+
+    def transaction(self) -> Any:
+        if self.is_full:
+            raise sqlite3.OperationalError("database or disk is full")
+        # A savepoint in a transaction changes nothing here, and costs a third of a history's statements.
+        return nullcontext() if self.database.in_transaction() else super().transaction()
+
+    def data_version(self) -> int:
+        """One connection stands for ingest's and the desk's, so SQLite's own number never changes."""
+        return self.desk_writes
+
+
+@cache
+def _empty_outbox() -> bytes:
+    database = peewee.SqliteDatabase(":memory:")
+    schema.prepare(database, 0)
+    data: bytes = database.connection().serialize()
+    database.close()
+    return data
+
+
+class Process:
+    """What can be killed, stopped and started."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.threads: list[Thread] = []
+        self.is_alive = False
+
+    def thread(self, name: str, step: Callable[[], object], due: Callable[[], float]) -> None:
+        self.threads.append(Thread(f"{self.name}.{name}", step, due, Session()))
+
+    def pause(self, seconds: float) -> None:
+        until = self.world.now + seconds
+        for thread in self.threads:
+            thread.not_before = max(thread.not_before, until)
+
+    def kill(self) -> None:
+        self.is_alive = False
+        for thread in self.threads:
+            self.world.kill_thread(thread)
+        self.threads = []
+
+
+@dataclass
+class _Idle:
+    """A loop's clock: due at once after something happened, later and later while nothing does."""
+
+    at: float = 0.0
+    pause: float = FIRST_IDLE_S
+
+    def wake(self, now: float) -> None:
+        self.at, self.pause = now, FIRST_IDLE_S
+
+    def sleep(self, now: float) -> None:
+        self.at, self.pause = now + self.pause, min(3 * self.pause, LONGEST_IDLE_S)
+
+
+class Ingest(Process):
+    """An ingest on its disk, with the threads of `worker.ingest`."""
+
+    def __init__(self, world: World, name: str, disk: Disk) -> None:
+        super().__init__(world, name)
+        self.disk = disk
+
+    def start(self) -> None:
+        world, settings = self.world, self.world.settings
+        self.is_alive = True
+        self.threads = []
+        self.inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        broker = ModelBroker(settings, world.broker_redis, world.queues, world.sleep)
+        tell, outbox_id, clock = self.inbox.put, self.disk.outbox_id, world.clock
+        self.reading = Reading(settings.topic_db_operations, settings.partition_buffer_records, tell, clock)
+        self.monitor = DatabaseMonitor(settings, tell, world.database, outbox_id, clock, world.now_ms)
+        self.reader = SettlementReader(world.broker_redis, outbox_id, tell)
+        self.dispatcher = Dispatcher(broker, outbox_id, tell, settings.lease_ms / 1000, clock)
+        self.turns = Turns(
+            settings,
+            self.disk,
+            self.reading,
+            self.monitor,
+            self.dispatcher,
+            clock=clock,
+            now_ms=world.now_ms,
+            pause=world.sleep,
+        )
+        self.consumer = ModelConsumer(world.topic, world.chance)
+        self.consumer.listener = self.reading.begin(self.consumer)
+        self._turn, self._poll = _Idle(world.now), _Idle(world.now)
+        self._probe_at = world.now
+        self._has_jobs = False
+        self._settlements = settlements_key(outbox_id).encode()
+        self.thread("main", self._take_turn, self._turn_due)
+        self.thread("kafka", self._read, self._read_due)
+        self.thread("database-monitor", self._look, self._look_due)
+        self.thread("settlements", self._settle, self._settle_due)
+        self.thread("dispatcher", self._send, lambda: world.now if self._has_jobs else FOREVER)
+
+    # ---------------------------------------------------------------------------------------------- its threads' steps
+
+    def _take_turn(self) -> None:
+        events = []
+        while len(events) < EVENTS_A_TURN and not self.inbox.empty():
+            events.append(self.inbox.get())
+        self.turns.go_on(events)
+        self._has_jobs = True
+        if events or self.turns.scheduler.just_sent:
+            self._turn.wake(self.world.now)
+            self._poll.wake(self.world.now)
+        self._turn.sleep(self.world.now)
+
+    def _turn_due(self) -> float:
+        return self._turn.at if self.inbox.empty() else self.world.now
+
+    def _read(self) -> None:
+        had_news = self.consumer.has_news
+        try:
+            self.reading.step()
+        except KafkaError:
+            self.world.sleep(0.2)
+            self.reading.go_back()
+        if had_news:
+            self._poll.wake(self.world.now)
+        self._poll.sleep(self.world.now)
+
+    def _read_due(self) -> float:
+        return self.world.now if self.consumer.has_news else self._poll.at
+
+    def _look(self) -> None:
+        self.monitor._wake.clear()
+        self._probe_at = FOREVER
+        self._probe_at = self.world.now + self.monitor.look()
+
+    def _look_due(self) -> float:
+        return self.world.now if self.monitor._wake.is_set() else self._probe_at
+
+    def _settle(self) -> None:
+        try:
+            self.reader.read()
+        except redis.RedisError:
+            self.world.sleep(0.5)
+
+    def _settle_due(self) -> float:
+        server = self.world.broker_redis
+        return self.world.now if not server.is_down and server._data.get(self._settlements) else FOREVER
+
+    def _send(self) -> None:
+        self._has_jobs = self.dispatcher.step()
+
+
+class Worker(Process):
+    """A worker process of one thread."""
+
+    def start(self) -> None:
+        world = self.world
+        self.is_alive = True
+        self.threads = []
+        self._queued: Queued | None = None
+        self._broker = ModelBroker(world.settings, world.broker_redis, world.queues, world.sleep)
+        cache = Cache(world.cache_redis)  # type: ignore[arg-type]
+        declare_actors(self._broker, Applier(world.settings, self._broker, cache, world.now_ms))
+        self.thread("actor", self._work, world.queues.due)
+
+    def kill(self) -> None:
+        super().kill()
+        self.world.queues.give_back(self)
+
+    def _work(self) -> None:
+        queued = self.world.queues.take(self, self.world.plan.sizes.is_fair)
+        if queued is not None:
+            self.world.database.session.outbox_id = _outbox_of(queued.message)
+            self._broker.work_off(queued)
+
+
+def _outbox_of(message: dramatiq.Message[Any]) -> str:
+    what = message.args[0]
+    batch = what["args"][0] if isinstance(what, dict) else what
+    return getattr(batch, "outbox_id", "")

@@ -1,0 +1,431 @@
+"""One history: the processes, the servers, the faults, and whose turn it is, in one thread under a virtual clock.
+
+``run`` lets the faults of a plan happen, ends them, and lets everything run until nothing moves any more. What then stands in
+the database, the outboxes, the cache and Kafka is for `tests.simulation.checker` to judge.
+"""
+
+from __future__ import annotations
+
+import random
+import time as real_time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+from entities import base, ledger
+from tests.simulation.broker_model import ModelQueues
+from tests.simulation.database_model import ModelSQLite, Session
+from tests.simulation.kafka_model import Topic
+from tests.simulation.nodes import Disk, Ingest, Process, Worker
+from tests.simulation.plan import Fault, Kind, Plan, Sizes
+from tests.simulation.redis_model import ModelRedis
+from tests.simulation.threads import FOREVER, Killed, Thread
+from worker import apply as apply_module
+from worker import fault_points, reading
+from worker.fault_points import Point
+from worker.settings import Settings, load_settings
+
+TOPIC = "db-operations-buffer"
+
+#: The virtual clock's beginning, in milliseconds since 1970, and what a step takes (s).
+EPOCH_MS = 1_700_000_000_000
+STEP_S = 0.002
+
+#: How long a killed process is away (s).
+RESTART_S = 1.0
+
+#: A history that still moves after so many steps is one that does not come to rest.
+MOST_STEPS = 6_000
+
+
+class World:
+    """A history that runs.
+
+    Parameters:
+      database: made once a process and emptied for each history.
+      tell: takes a line for each thing that happens, for people.
+    """
+
+    def __init__(self, plan: Plan, database: ModelSQLite, tell: Callable[[str], None] | None = None) -> None:
+        self.plan = plan
+        self.database = database
+        self.now = 0.0
+        self.steps = 0
+        self.chance = random.Random(plan.seed ^ 0x5EED)
+        self._tell = tell
+        self._current: tuple[Process, Thread] | None = None
+        self._armed: list[tuple[Fault, list[int]]] = []
+        self._faults = list(plan.faults)
+        self._operations = list(plan.operations)
+        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._is_calm = False
+        self.settings = _settings(plan.sizes)
+        self.topic = Topic(TOPIC, plan.sizes.partitions)
+        self.produced: list[tuple[Any, int]] = []
+        self.broker_redis = ModelRedis(self.now_ms)
+        self.cache_redis = ModelRedis(self.now_ms)
+        self.queues = ModelQueues(self.broker_redis, self.clock, self.chance)
+        #: Lines of the ledger in the order of their commits: the outbox whose message wrote it, and the line.
+        self.committed: list[tuple[str, ledger.SettledOperation]] = []
+        self.disks: list[Disk] = []
+        self.ingests: list[Ingest] = []
+        self.workers = [Worker(self, f"worker{number + 1}") for number in range(plan.sizes.workers)]
+        database.reset()
+        database.wait = self._wait_for
+        database.on_commit = self._note_commit
+        self.active = self._new_ingest(self._new_disk())
+
+    # ----------------------------------------------------------------------------------------------------- its course
+
+    def run(self) -> None:
+        """The whole history, until nothing moves any more, or for too long."""
+        with _as_process_globals(self):
+            self.active.start()
+            self.topic.assign_to(self.active.consumer)
+            for worker in self.workers:
+                worker.start()
+            self._run_while_faults_come()
+            self._end_all_faults()
+            self._run_until_quiet()
+
+    def _run_while_faults_come(self) -> None:
+        while self._faults or self._operations or self._later:
+            upcoming = [one.at for one in (*self._faults[:1], *self._operations[:1])]
+            if not self._step() and upcoming:
+                self.steps = max(self.steps, *upcoming[:1], min(upcoming))
+            elif not upcoming and self.steps > MOST_STEPS // 2:
+                return
+            self._let_happen()
+
+    def _let_happen(self) -> None:
+        while self._operations and self._operations[0].at <= self.steps:
+            operation = self._operations.pop(0)
+            offset = self.topic.produce(operation.partition, EPOCH_MS + operation.timestamp, operation.raw)
+            self.produced.append((operation, offset))
+            self._say(f"{operation} is produced at offset {offset}")
+        while self._faults and self._faults[0].at <= self.steps:
+            fault = self._faults.pop(0)
+            if fault.point is None:
+                self._happen(fault, None)
+            else:
+                self._armed.append((fault, [fault.nth]))
+
+    def _step(self) -> bool:
+        """One thread's turn, or the clock moves on to the next; False if there is none."""
+        self.steps += 1
+        self.now += STEP_S
+        now = self.now
+        while self._later and self._later[0][0] <= now:
+            self._later.pop(0)[1]()
+        ready: list[tuple[Process, Thread]] = []
+        first = FOREVER
+        for process in (*self.ingests, *self.workers):
+            for thread in process.threads:
+                due = thread.due(now)
+                if due <= now:
+                    ready.append((process, thread))
+                elif due < first:
+                    first = due
+        if ready:
+            self._run(*(ready[0] if len(ready) == 1 else self.chance.choice(ready)))
+            return True
+        if self._later:
+            first = min(first, self._later[0][0])
+        if first == FOREVER:
+            return False
+        self.now = first
+        return True
+
+    def _run(self, process: Process, thread: Thread) -> None:
+        self._current = process, thread
+        self.database.session = thread.session
+        try:
+            thread.run()
+        except Killed:
+            pass
+        finally:
+            self._current = None
+            self.database.session = self.database._rescue
+
+    def _run_until_quiet(self) -> None:
+        limit = self.steps + MOST_STEPS
+        while self.steps < limit and self._step() and not self.is_quiet:
+            pass
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is left to be done: all is read and settled, no message waits, and nobody is in the middle of
+        something (a worker that slept past its lease comes to its end, too)."""
+        active = self.active
+        return (
+            active.turns.scheduler.epoch is not None
+            and active.inbox.empty()
+            and not self.queues.messages
+            and not active.consumer.has_news
+            and active.turns.scheduler.in_flight_operations == 0
+            and not any(thread.is_inside for process in (*self.ingests, *self.workers) for thread in process.threads)
+            and active.disk.counts().unsettled == 0
+            and self._read_to() == [len(log) for log in self.topic.logs]
+        )
+
+    def _read_to(self) -> list[int]:
+        positions = {position.partition: position.next_offset for position in self.active.disk.positions()}
+        return [positions.get(partition, -1) for partition in range(self.plan.sizes.partitions)]
+
+    # ---------------------------------------------------------------------------------------- what production code asks
+
+    def clock(self) -> float:
+        return self.now
+
+    def now_ms(self) -> int:
+        return EPOCH_MS + int(self.now * 1000)
+
+    def sleep(self, seconds: float) -> None:
+        """Called in a thread: others run meanwhile."""
+        if self._current is not None:
+            self._interrupt(until=self.now + seconds)
+
+    def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
+        if self._current is None:
+            return False
+        until = self.now + seconds
+        while not condition() and self.now < until:
+            self._interrupt(until, condition)
+        return condition()
+
+    def _interrupt(self, until: float = 0.0, waits_for: Callable[[], bool] | None = None) -> None:
+        assert self._current is not None
+        process, thread = self._current
+        thread.interrupt(until, waits_for)
+        self._current = process, thread
+
+    def reached(self, point: Point) -> None:
+        """A fault point of the production code."""
+        if self._current is None:
+            return
+        process, thread = self._current
+        for armed in list(self._armed):
+            fault, left = armed
+            if fault.point is point and self._concerns(fault, process):
+                left[0] -= 1
+                if left[0] <= 0:
+                    self._armed.remove(armed)
+                    self._happen(fault, process)
+        if not process.is_alive:
+            raise Killed
+        if thread.not_before > self.now or self.chance.random() < self.plan.sizes.interruptions:
+            self._interrupt(thread.not_before)
+
+    def _concerns(self, fault: Fault, process: Process) -> bool:
+        return process is self.active or isinstance(process, Worker)
+
+    def _note_commit(self, session: Session) -> None:
+        self.committed += [(session.outbox_id, line) for line in session.lines]
+        if self._tell:
+            for line in session.lines:
+                self._say(f"committed: {line.operation_id}#{line.incarnation} {line.outcome} {line.reason}")
+
+    # ------------------------------------------------------------------------------------------------------ the faults
+
+    def _happen(self, fault: Fault, process: Process | None) -> None:
+        self._say(f"FAULT {fault}{f' in {process.name}' if process else ''}")
+        worker = process if isinstance(process, Worker) else self.chance.choice(self.workers)
+        match fault.kind:
+            case Kind.KILL_INGEST:
+                self._kill(self.active)
+            case Kind.KILL_WORKER:
+                self._kill(worker)
+            case Kind.PAUSE_INGEST:
+                self.active.pause(fault.seconds)
+            case Kind.PAUSE_WORKER:
+                worker.pause(fault.seconds)
+            case Kind.TAKE_OVER:
+                self._take_over(self._new_disk(), fault.seconds)
+            case Kind.COME_BACK:
+                self._take_over(self.chance.choice(self.disks), 0.0)
+            case Kind.REBALANCE:
+                self.topic.assign_to(self.active.consumer if self.active.is_alive else None)
+            case Kind.BROKEN_FETCH:
+                if self.active.is_alive:
+                    self.active.consumer.breaks_next_fetch = True
+            case Kind.FLUSH_BROKER:
+                self.broker_redis.flush()
+                self.queues.messages.clear()
+            case Kind.FLUSH_CACHE:
+                self.cache_redis.flush()
+            case Kind.REDIS_DOWN:
+                self.broker_redis.is_down = self.cache_redis.is_down = True
+                self._do_in(fault.seconds, self._redis_is_back)
+            case Kind.DROP_MESSAGE:
+                if self.queues.messages:
+                    self.queues.messages.remove(self.chance.choice(self.queues.messages))
+            case Kind.DOUBLE_MESSAGE:
+                if self.queues.messages:
+                    queued = self.chance.choice(self.queues.messages)
+                    self.queues.put_again(queued)
+            case Kind.LOSE_SETTLEMENTS:
+                self.broker_redis.flush()
+            case Kind.DATABASE_DOWN:
+                self.database.go_down()
+                self._do_in(fault.seconds, self._database_is_back)
+            case Kind.CONNECTION_DROPPED:
+                if self.database.holder is not None:
+                    self.database.drop(self.database.holder)
+            case Kind.COMMIT_LOST_BEFORE:
+                self.database.next_commit_breaks = "before"
+            case Kind.COMMIT_LOST_AFTER:
+                self.database.next_commit_breaks = "after"
+            case Kind.DEADLOCK:
+                self.database.next_statement_fails = 1213
+            case Kind.DISK_FULL:
+                disk = self.active.disk
+                disk.is_full = True
+                self._do_in(fault.seconds, lambda: setattr(disk, "is_full", False))
+            case Kind.REPLAY | Kind.DISCARD:
+                self._use_the_desk(fault.kind)
+
+    def _kill(self, process: Process) -> None:
+        if not process.is_alive:
+            return
+        process.kill()
+        self._do_in(RESTART_S, lambda: self._restart(process))
+
+    def _restart(self, process: Process) -> None:
+        if process.is_alive or (isinstance(process, Ingest) and process is not self.active):
+            return
+        self._say(f"{process.name} starts again")
+        process.start()
+        if isinstance(process, Ingest):
+            self.topic.assign_to(process.consumer)
+
+    def _take_over(self, disk: Disk, lives_on_s: float) -> None:
+        """Another ingest becomes the active one. The one before lives on for a while; its disk is free when it is dead."""
+        before = self.active
+        if disk is before.disk:
+            self._kill(before)
+            return
+        for ingest in self.ingests:
+            if ingest is before and lives_on_s:
+                self._do_in(lives_on_s, before.kill)
+            elif ingest.is_alive and (ingest is before or ingest.disk is disk):
+                ingest.kill()
+        self.active = self._new_ingest(disk)
+        self.active.start()
+        self.topic.assign_to(self.active.consumer)
+
+    def _use_the_desk(self, kind: Kind) -> None:
+        disk = self.active.disk
+        if disk.is_full or disk.database.in_transaction():
+            return
+        letters = [entry.entry_id for entry in disk.dead_letters()]
+        if letters:
+            disk.desk_writes += 1
+            if kind is Kind.REPLAY:
+                disk.replay(letters, who="operator", why="mended")
+            else:
+                disk.discard(letters[:1], who="operator", why="not wanted")
+
+    def _redis_is_back(self) -> None:
+        self.broker_redis.is_down = self.cache_redis.is_down = False
+
+    def _database_is_back(self) -> None:
+        self.database.is_down = False
+
+    def _end_all_faults(self) -> None:
+        self._say("all faults end")
+        self._armed.clear()
+        self._redis_is_back()
+        self._database_is_back()
+        self.database.next_commit_breaks = self.database.next_statement_fails = None
+        for _, then in self._later:
+            then()
+        self._later.clear()
+        for disk in self.disks:
+            disk.is_full = False
+        for process in (self.active, *self.workers):
+            self._restart(process)
+
+    def _do_in(self, seconds: float, then: Callable[[], None]) -> None:
+        self._later.append((self.now + seconds, then))
+        self._later.sort(key=lambda pair: pair[0])
+
+    # ---------------------------------------------------------------------------------------------------- its processes
+
+    def _new_disk(self) -> Disk:
+        self.disks.append(Disk.made(len(self.disks) + 1, self.now_ms))
+        return self.disks[-1]
+
+    def _new_ingest(self, disk: Disk) -> Ingest:
+        ingest = Ingest(self, f"ingest{len(self.ingests) + 1}", disk)
+        self.ingests.append(ingest)
+        return ingest
+
+    def kill_thread(self, thread: Thread) -> None:
+        """End a thread in the middle of what it does; its transactions are undone."""
+        if self._current is not None and self._current[1] is thread:
+            return  # it is the one that reached the point: `reached` ends it
+        session, self.database.session = self.database.session, thread.session
+        current, self._current = self._current, None
+        try:
+            thread.kill()
+            if self.database.holder is thread.session:
+                self.database.drop(thread.session)
+        finally:
+            self._current, self.database.session = current, session
+
+    def _say(self, line: str) -> None:
+        if self._tell is not None:
+            self._tell(f"{self.steps:5d} {self.now:8.3f} s  {line}")
+
+
+@lru_cache(maxsize=10_000)
+def _settings(sizes: Sizes) -> Settings:
+    return load_settings(
+        {
+            "DB_ENGINE": "sqlite",
+            "MAX_RETRY_ATTEMPTS": str(sizes.max_retry_attempts),
+            "RETRY_DELAY_MS": "1000",
+            "MAX_IN_FLIGHT_BATCHES": str(sizes.max_in_flight_batches),
+            "BATCH_MAX_OPERATIONS": str(sizes.batch_max_operations),
+            "WINDOW_MAX_OPERATIONS": str(sizes.window_max_operations),
+            "PARTITION_BUFFER_RECORDS": str(sizes.buffer_records),
+            "LEASE_MS": "10000",
+            "DB_READ_TIMEOUT": "10000",
+            "RECONCILE_INTERVAL_MS": "3000",
+            "DB_HEALTH_CHECK_INTERVAL": "20000",
+        }
+    )
+
+
+@contextmanager
+def _as_process_globals(world: World) -> Iterator[None]:
+    """What the production code has one of a process: the bound database, the clock, the fault points."""
+    before = base.database.obj, reading.PORTION
+    record, turn = ledger.record, ledger.turn
+
+    def note(lines: Any) -> None:
+        record(lines)
+        world.database.session.lines.extend(lines)
+
+    def note_turn(line: Any) -> bool:
+        is_done = turn(line)
+        if is_done:
+            world.database.session.lines.append(line)
+        return is_done
+
+    base.database.initialize(world.database)
+    reading.PORTION = world.plan.sizes.portion
+    fault_points.handle(world.reached)
+    ledger.record, ledger.turn = note, note_turn
+    ledger.time = SimpleNamespace(time_ns=lambda: world.now_ms() * 1_000_000)  # type: ignore[assignment]
+    apply_module.time = SimpleNamespace(sleep=world.sleep)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        fault_points.handle(None)
+        ledger.record, ledger.turn = record, turn
+        ledger.time = apply_module.time = real_time
+        reading.PORTION = before[1]
+        base.database.initialize(before[0])
