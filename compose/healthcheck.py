@@ -6,16 +6,16 @@ Alive is not the same as all being well: a program that waits for a server that 
 from __future__ import annotations
 
 import fcntl
+import socket
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 
 import redis
 
+from worker.living_workers import living_workers
 from worker.settings import Settings, settings_or_exit
-
-#: The longest silence (ms) of living actors, which send a heartbeat twice a second.
-SILENCE_MS = 10_000
 
 #: How long (s) an answer may take.
 ANSWER_S = 5.0
@@ -30,7 +30,9 @@ def main() -> int:
 
 
 def is_ingest_alive(settings: Settings) -> bool:
-    """Whether somebody holds the outbox: ingest locks it for as long as it runs."""
+    """Whether its main loop turns; where it serves no numbers, whether somebody holds the outbox, as a running ingest does."""
+    if settings.metrics_port:
+        return _answers(settings.metrics_host, settings.metrics_port, "/healthz")
     try:
         with open(f"{settings.outbox_path}.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -42,23 +44,27 @@ def is_ingest_alive(settings: Settings) -> bool:
 
 
 def are_actors_alive(settings: Settings) -> bool:
-    """Whether a worker process, of whatever host, has sent its heartbeat; while Redis is away nobody can tell, so: yes."""
+    """Whether a worker process of this host has given a sign; while Redis is away nobody can tell, so: yes."""
     client = redis.Redis.from_url(settings.broker_redis_url, socket_timeout=ANSWER_S)
     try:
-        seconds, microseconds = client.time()
-        since = seconds * 1000 + microseconds // 1000 - SILENCE_MS
-        return bool(client.zcount("dramatiq:__heartbeats__", since, "+inf"))
+        return living_workers(client, socket.gethostname()) > 0
     except redis.RedisError:
         return True
 
 
 def is_dashboard_alive(settings: Settings) -> bool:
     """Whether it answers; 503 is its answer while Redis is away."""
-    host = "127.0.0.1" if settings.dashboard_host == "0.0.0.0" else settings.dashboard_host
+    return _answers(settings.dashboard_host, settings.dashboard_port, "/", {503})
+
+
+def _answers(host: str, port: int, path: str, also_well: Collection[int] = ()) -> bool:
+    """Whether a page is served well, or with one of these other statuses."""
+    host = "127.0.0.1" if host == "0.0.0.0" else host
     try:
-        urllib.request.urlopen(f"http://{host}:{settings.dashboard_port}/", timeout=ANSWER_S).close()
+        urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=ANSWER_S).close()
     except urllib.error.HTTPError as error:
-        return error.code == 503
+        with error:
+            return error.code in also_well
     except OSError:
         return False
     return True

@@ -49,7 +49,7 @@ def servers_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def the_kafka(servers_folder: Path) -> Iterator[KafkaServer]:
-    _require("kafka")
+    require("kafka")
     server = KafkaServer(servers_folder / "kafka")
     yield server
     server.kill()
@@ -57,7 +57,7 @@ def the_kafka(servers_folder: Path) -> Iterator[KafkaServer]:
 
 @pytest.fixture(scope="session")
 def the_mariadb(servers_folder: Path) -> Iterator[MariaDBServer]:
-    _require("mariadb")
+    require("mariadb")
     server = MariaDBServer(servers_folder / "mariadb")
     yield server
     server.kill()
@@ -65,7 +65,7 @@ def the_mariadb(servers_folder: Path) -> Iterator[MariaDBServer]:
 
 @pytest.fixture(scope="session")
 def the_redis(servers_folder: Path) -> Iterator[RedisServer]:
-    _require("redis")
+    require("redis")
     server = RedisServer(servers_folder / "redis")
     yield server
     server.kill()
@@ -137,7 +137,7 @@ def pipeline(service: Service, kafka: KafkaServer, mariadb: MariaDBServer, redis
 @pytest.fixture
 def browser() -> Iterator[Chrome]:
     """A headless Chromium."""
-    _require("chromium")
+    require("chromium")
     with chromium() as opened:
         yield opened
 
@@ -152,7 +152,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _require(server: str) -> None:
+def require(server: str) -> None:
+    """Skip the test if the server's programs are missing; with CI=true fail it."""
     lacking = machine.missing(server)
     if not lacking:
         return

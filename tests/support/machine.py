@@ -41,6 +41,7 @@ NEEDS = {
     "redis": Need("Redis", ("redis-server",), ("redis-server",)),
     "kafka": Need("Apache Kafka", ("java",), ("default-jre-headless",)),
     "kafka jars": Need("fetching Apache Kafka", ("mvn",), ("maven",)),
+    "prometheus": Need("Prometheus", ("prometheus", "promtool"), ("prometheus",)),
     "chromium": Need("Chromium", ("chromium", "chromedriver"), ("chromium", "chromium-driver")),
 }
 
@@ -55,7 +56,7 @@ def program(name: str) -> str | None:
 
 
 def needed_by(server: str) -> list[Need]:
-    """The needs of one of "mariadb", "redis", "kafka", "chromium"."""
+    """The needs of one of "mariadb", "redis", "kafka", "prometheus", "chromium"."""
     if server == "kafka" and not kafka_jars.are_fetched():
         return [NEEDS["kafka"], NEEDS["kafka jars"]]
     return [NEEDS[server]]
