@@ -173,9 +173,8 @@ def test_a_worker_that_wakes_after_its_operation_was_given_up_or_replayed_applie
 
     assert [name for (name,) in written] == ["old", "old", "old", "old", *names[4:]]
     assert pipeline.query("SELECT DISTINCT nombre_emprendimiento FROM emprendimientos WHERE id >= 100") == [("new",)]
-    assert ledger(pipeline, "%.%") == sorted(
-        (name, "applied" if name in names[4:] else "dead", 1 if name in names[4:] else 0) for name in names
-    )
+    verdicts = {"dead": ("dead", 0), "discarded": ("discarded", 0), "replayed": ("applied", 1)}
+    assert ledger(pipeline, "%.%") == sorted((name, *verdicts[name.partition("_")[0]]) for name in names)
     states = {name: entry(pipeline, name)[0].state for name in names}
     assert list(states.values()) == [State.DEAD] * 2 + [State.DISCARDED] * 2 + [State.APPLIED] * 2
     kinds = [(line.from_state, line.to_state, line.incarnation) for line in entry(pipeline, names[4])[1]]
