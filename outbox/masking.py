@@ -93,7 +93,9 @@ def replace_in_broken(text: str, conceal: Callable[[str], str]) -> str:
 
 
 def _mask_broken(text: str) -> str:
-    return replace_in_broken(text, lambda secret: MASK)
+    masked = replace_in_broken(text, lambda secret: MASK)
+    goes_on = _GOES_ON.search(masked)
+    return masked if goes_on is None else f"{masked[: goes_on.start()]}{MASK}"
 
 
 def _as_json(raw: bytes) -> object:
