@@ -13,6 +13,7 @@ from worker.desk.causes import cause_of, groups
     [
         ("User", "invalid", "User.email: must be an e-mail address, not 'x'", "User:invalid:email:value"),
         ("User", "invalid", "User.nick: is unknown; User.id: is required", "User:invalid:nick:unknown"),
+        ("User", "invalid", "User.id: is required; User.nick: is unknown", "User:invalid:id:required"),
         ("User", "invalid", "User['a b']: is unknown", "User:invalid:-:unknown"),
         ("Rating", "invalid", "records[3] Rating.totalScore: must be a number", "Rating:invalid:totalScore:value"),
         ("", "invalid", "message: is not JSON: Expecting value at character 0", "-:invalid:message:not-json"),

@@ -248,3 +248,12 @@ def test_placeholders_can_be_moved_and_not_made_up() -> None:
     for text in ('{"token": "***unchanged-3***"}', "broken ***unchanged-0***"):
         with pytest.raises(UnknownPlaceholder):
             concealed.restore(text)
+
+
+@pytest.mark.parametrize("text", [f"password='{SECRET}'", f'{{"token": "{SECRET}"}}', f"the passwordHash={SECRET}"])
+def test_a_secret_inside_of_a_text_is_hidden_with_all_of_the_text(text: str) -> None:
+    document = {"data": {"note": text, text: 1}}
+    concealed = Concealed(json.dumps(document).encode())
+
+    assert SECRET not in concealed.text
+    assert json.loads(concealed.restore(concealed.text)) == document

@@ -97,6 +97,16 @@ def test_what_still_waits_behind_the_letter_counts_and_what_was_before_it_does_n
     assert "op_waits, still to run before it" in result.stderr
 
 
+def test_among_several_letters_each_looks_only_behind_its_own_place(desk: Desk) -> None:
+    first = desk.dead("UPDATE", "Business", {"id": 6, "name": "old"})
+    desk.applied("UPDATE", "Business", {"id": 5, "name": "before the second"})
+    second = desk.dead("UPDATE", "Business", {"id": 5, "name": "newest"})
+
+    desk.done("replay", first, second)
+
+    assert [desk.state(letter) for letter in (first, second)] == [State.PENDING, State.PENDING]
+
+
 def test_the_letters_that_can_go_do_go_and_the_others_are_left(desk: Desk) -> None:
     behind = desk.dead("UPDATE", "Business", {"id": 5, "name": "old"})
     free = desk.dead("UPDATE", "Business", {"id": 6, "name": "old"})

@@ -371,3 +371,14 @@ def test_a_discarded_letter_under_a_reused_id_stays_discarded() -> None:
 
     assert outcomes(apply(again(second))) == outcomes(apply(again(second, incarnation=1))) == [Outcome.DISCARDED]
     assert users() == 1
+
+
+def test_changed_bytes_that_are_still_no_message_turn_their_own_line() -> None:
+    operation = a_raw_operation(b"{", id="db-operations-buffer-1-7")
+    apply(operation)
+    replayed = msgspec.structs.replace(operation, raw=b"[", incarnation=1, came_as=content_of(operation.raw))
+
+    result = apply(replayed)
+
+    line = ledger.settled([operation.operation_id])[operation.operation_id]
+    assert (outcomes(result), line.incarnation, "already used" in reasons(result)[0]) == ([DEAD], 1, False)
