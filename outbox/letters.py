@@ -152,7 +152,7 @@ class Letters(Notes, Intake, Announcements):
     def _replay(self, letter: _Found, who: str, why: str) -> DeskResult:
         incarnation = 1 + self._highest_incarnation(letter)
         place: dict[str, int] = {}
-        if not self._holds_lanes():
+        if not self.holds_lanes():
             place = {"seq": self._next_seq(), "first_seq": letter.entry_id}
         self._update_letter(
             letter,
@@ -186,7 +186,8 @@ class Letters(Notes, Intake, Announcements):
         """Left by ingest: whether operations wait behind a dead letter on their row, which a replay must then precede."""
         self.leave_note(HOLDS_LANES, str(holds_lanes))
 
-    def _holds_lanes(self) -> bool:
+    def holds_lanes(self) -> bool:
+        """Whether operations wait behind a dead letter on their row, as ingest has noted it."""
         note = self.note(HOLDS_LANES)
         return note is not None and note.text == str(True)
 

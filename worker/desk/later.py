@@ -22,8 +22,11 @@ from outbox.records import NO_TIMESTAMP
 #: Entries read at a time.
 PAGE = 500
 
-#: In these states an operation has changed its rows, or will before a letter that is replayed now.
+#: In these states an operation has changed its rows, or will before a letter that is replayed at the tail of the order.
 _COUNTS = (State.APPLIED, State.DISPATCHED, State.PENDING)
+
+#: The same where letters hold others: a replay keeps its place, before what still waits.
+_COUNTS_WHERE_HELD = (State.APPLIED,)
 
 
 class Later(msgspec.Struct, frozen=True):
@@ -124,7 +127,7 @@ def _candidates(outbox: Outbox, wanted: Sequence[_Wanted]) -> Iterator[Entry]:
             for name in reached:
                 first[name] = min(first.get(name, one.letter.entry_id), one.letter.entry_id)
     for name, after in first.items():
-        for state in _COUNTS:
+        for state in _COUNTS_WHERE_HELD if outbox.holds_lanes() else _COUNTS:
             after_seq = after
             while page := outbox.entries(EntryFilter(state, name), after_seq, PAGE):
                 yield from page

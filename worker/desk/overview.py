@@ -55,9 +55,7 @@ def overview(outbox: Outbox) -> Overview:
     """How things stand now."""
     now = outbox.now_ms()
     counts, oldest = outbox.counts(), outbox.oldest_unsettled()
-    left = outbox.note(INGEST_NOTE)
-    note = read_note(left)
-    is_fresh = note is not None and left is not None and now - left.at <= STALE_AFTER_MS and not note.is_stopped
+    note, told_at, is_fresh = word_of_ingest(outbox)
     believed = note if is_fresh else None
     partitions = _partitions(outbox, believed)
     lags = [one.lag for one in partitions]
@@ -69,7 +67,7 @@ def overview(outbox: Outbox) -> Overview:
         oldest[0] if oldest else None,
         oldest[1] if oldest else None,
         note,
-        left.at if left is not None else None,
+        told_at,
         is_fresh,
         believed.paused_because if believed is not None else None,
         lag,
@@ -77,6 +75,15 @@ def overview(outbox: Outbox) -> Overview:
         partitions,
         tuple(groups(outbox)[:NAMED_GROUPS]) if counts.dead <= LETTERS_FOR_GROUPS else None,
     )
+
+
+def word_of_ingest(outbox: Outbox) -> tuple[IngestNote | None, int | None, bool]:
+    """What ingest told last, when (ms), and whether it is to be believed: it is young, and ingest was not stopped since."""
+    left = outbox.note(INGEST_NOTE)
+    note = read_note(left)
+    if note is None or left is None:
+        return None, None, False
+    return note, left.at, outbox.now_ms() - left.at <= STALE_AFTER_MS and not note.is_stopped
 
 
 def drains_in_s(waiting: int, note: IngestNote | None) -> float | None:

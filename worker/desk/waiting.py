@@ -14,6 +14,7 @@ import msgspec
 
 from entities.writesets import Writeset, conflicts
 from outbox import Entry, EntryFilter, Outbox, State
+from worker.ingest_note import IngestNote
 from worker.tasks import held_keys, task_of
 
 #: Entries read at a time, and the bytes of their payloads at most.
@@ -84,23 +85,21 @@ class Waiting(msgspec.Struct, frozen=True):
     paused_because: tuple[str, ...] = ()
 
 
-def why(
-    outbox: Outbox, entry: Entry, paused_because: tuple[str, ...] = (), window: int = 0, most: int = MOST_EARLIER
-) -> Waiting:
+def why(outbox: Outbox, entry: Entry, note: IngestNote, most: int = MOST_EARLIER) -> Waiting:
     """Why this entry stands where it stands.
 
     Parameters:
-      paused_because: Why nothing is sent at all, if so.
-      window: How many operations ingest plans together at most; 0: not known.
+      note: Ingest's word: why nothing is sent at all, and how many are planned together.
       most: How many earlier operations to look at.
     """
+    paused_because = note.paused_because
     if entry.state.is_settled:
         return Waiting(entry, Why.DEAD if entry.state == State.DEAD else Why.SETTLED)
     if entry.state == State.HELD:
         letter = outbox.entries(EntryFilter(), (entry.held_by or 1) - 1, 1)
-        keys = held_keys(entry, task_of(entry)[1])
+        keys = _keys(outbox, entry)
         holders = tuple(
-            _blocker(one, _what_holds(entry, keys, one) or ()) for one in letter if one.seq == entry.held_by
+            _blocker(one, _what_holds(outbox, entry, keys, one) or ()) for one in letter if one.seq == entry.held_by
         )
         return Waiting(entry, Why.HELD, len(holders), holders, paused_because=paused_because)
     if entry.state == State.DISPATCHED:
@@ -109,7 +108,7 @@ def why(
     if blockers:
         chain = _chain(outbox, blockers[0], most)
         return Waiting(entry, Why.BLOCKED, blocked_by, tuple(blockers), chain, earlier, is_cut, paused_because)
-    reason = Why.PAUSED if paused_because else Why.BEYOND_WINDOW if window and earlier >= window else Why.NEXT
+    reason = Why.PAUSED if paused_because else Why.BEYOND_WINDOW if note.window and earlier >= note.window else Why.NEXT
     if entry.attempts and entry.next_attempt_at is not None and not paused_because:
         reason = Why.RETRIES
     return Waiting(entry, reason, earlier=earlier, is_cut=is_cut, paused_because=paused_because)
@@ -117,14 +116,14 @@ def why(
 
 def _blockers(outbox: Outbox, entry: Entry, most: int) -> tuple[list[Blocker], int, int, bool]:
     """The first that come before it; how many do; how many earlier ones there are; whether there are more than ``most``."""
-    keys = held_keys(entry, task_of(entry)[1])
+    keys = _keys(outbox, entry)
     told: list[Blocker] = []
     count = looked_at = 0
     for earlier in _unsettled_before(outbox, entry.seq):
         if looked_at == most:
             return told, count, looked_at, True
         looked_at += 1
-        shared = _what_holds(entry, keys, earlier)
+        shared = _what_holds(outbox, entry, keys, earlier)
         if shared is not None:
             count += 1
             if len(told) < TOLD_BLOCKERS:
@@ -146,15 +145,20 @@ def _chain(outbox: Outbox, blocker: Blocker, most: int) -> tuple[Blocker, ...]:
     return tuple(links)
 
 
-def _what_holds(entry: Entry, keys: Writeset, earlier: Entry) -> tuple[str, ...] | None:
+def _what_holds(outbox: Outbox, entry: Entry, keys: Writeset, earlier: Entry) -> tuple[str, ...] | None:
     """The keys for which the entry waits for this earlier one; none if it waits wider; None if it does not wait."""
-    held = held_keys(earlier, task_of(earlier)[1])
+    held = _keys(outbox, earlier)
     if conflicts(held, keys):
         return tuple(sorted(keys.exclusive & (held.exclusive | held.shared) | keys.shared & held.exclusive))
     goes_alone = earlier.goes_alone or earlier.attempts > 0
     if entry.waits_wider and not goes_alone and not keys.entities.isdisjoint(held.entities):
         return ()
     return None
+
+
+def _keys(outbox: Outbox, entry: Entry) -> Writeset:
+    """The keys that the planner has for it."""
+    return held_keys(entry, task_of(entry, names_rows=outbox.holds_lanes())[1])
 
 
 def _unsettled_before(outbox: Outbox, seq: int) -> Iterator[Entry]:

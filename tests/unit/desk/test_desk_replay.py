@@ -97,6 +97,18 @@ def test_what_still_waits_behind_the_letter_counts_and_what_was_before_it_does_n
     assert "op_waits, still to run before it" in result.stderr
 
 
+def test_where_letters_hold_others_what_waits_comes_after_a_replay(desk: Desk) -> None:
+    letter = desk.dead("UPDATE", "Business", {"id": 5, "name": "old"})
+    desk.pending("UPDATE", "Business", {"id": 5, "name": "new"})
+    desk.outbox.note_policy(True)
+
+    desk.done("replay", letter)
+
+    entry = desk.outbox.entry(letter)
+    assert entry is not None
+    assert (entry.seq, entry.state) == (letter, State.PENDING), "it keeps its place"
+
+
 def test_among_several_letters_each_looks_only_behind_its_own_place(desk: Desk) -> None:
     first = desk.dead("UPDATE", "Business", {"id": 6, "name": "old"})
     desk.applied("UPDATE", "Business", {"id": 5, "name": "before the second"})

@@ -8,15 +8,18 @@ from entities.writesets import conflicts
 from outbox import FailedAttempt, HandedBack
 from tests.support.streams import a_user
 from tests.unit.desk.builders import Desk
-from worker.desk.waiting import Waiting, Why, why
+from worker.desk.waiting import MOST_EARLIER, Waiting, Why, why
 from worker.ingest_note import INGEST_NOTE, IngestNote
 from worker.tasks import task_of
 
 
-def asked(desk: Desk, entry_id: int, **facts: object) -> Waiting:
+def asked(
+    desk: Desk, entry_id: int, *, paused_because: tuple[str, ...] = (), window: int = 0, most: int = MOST_EARLIER
+) -> Waiting:
     entry = desk.outbox.entry(entry_id)
     assert entry is not None
-    return why(desk.outbox, entry, **facts)  # type: ignore[arg-type]
+    note = IngestNote("host-a", 4711, desk.now, paused_because=paused_because, window=window)
+    return why(desk.outbox, entry, note, most)
 
 
 def test_an_operation_waits_for_earlier_ones_on_its_row_and_on_its_parent(desk: Desk) -> None:
