@@ -350,6 +350,7 @@ class Turns:
         if released:
             logger.info("%d operations that were in flight are dispatched again", released)
         self.scheduler.forget()
+        self._database.remember(self._intake.logs())  # dispatch waits for it, and may have no new record to wait with
         self._database.want_epoch(self._assignment)
         event.answer.set_result(None)
 

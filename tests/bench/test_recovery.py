@@ -81,8 +81,9 @@ def test_ingest_restarted_with_a_hundred_thousand_unsettled_entries(defaults: Pi
     for _ in range(3):
         service.ingest.kill()
         defaults.redis_server.flush()
+        after = service.actors.log_position()
         service.start_actors()
-        service.actors.wait_for_log("ready for action", after=service.actors.log_position())
+        eventually(lambda: service.actors.log(after).count("ready for action") == 2, 60, "two workers are ready")  # noqa: B023
         lines_before = lines(defaults)
         began = time.monotonic()
         service.spawn(service.ingest)

@@ -118,6 +118,21 @@ def test_nothing_of_a_log_is_sent_before_the_database_remembers_it(
     assert len(sent) == 1
 
 
+def test_after_a_restart_the_backlog_waits_for_no_chore_to_have_its_logs_remembered(
+    turns: Turns, database: Database
+) -> None:
+    begun(turns)
+    turns.take([Fetched(1, [a_record()]), Revoked(2)])
+    database.to_remember.clear()
+    ours = Commit(1, CommitMetadata(turns._outbox.outbox_id, 0, 0))
+    again = Assigned(2, {0: ours}, {0: LogRange(0, 10)})
+
+    turns.take([again])
+    turns.take([Starting(2, again.answer.result(0))])
+
+    assert [sorted(logs) for logs in database.to_remember if logs] == [[0]]
+
+
 def test_what_is_not_ours_any_more_is_not_remembered(turns: Turns, database: Database) -> None:
     begun(turns)
     turns.go_on([Fetched(1, [a_record()])])
