@@ -122,7 +122,8 @@ def test_after_a_restart_the_backlog_waits_for_no_chore_to_have_its_logs_remembe
     turns: Turns, database: Database
 ) -> None:
     begun(turns)
-    turns.take([Fetched(1, [a_record()]), Revoked(2)])
+    turns.take([Fetched(1, [a_record()])])
+    turns.take([Revoked(2)])
     database.to_remember.clear()
     ours = Commit(1, CommitMetadata(turns._outbox.outbox_id, 0, 0))
     again = Assigned(2, {0: ours}, {0: LogRange(0, 10)})
