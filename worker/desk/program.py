@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.desk import commands_act as act
+from worker.desk import commands_edit as editing
 from worker.desk import commands_file as files
 from worker.desk import commands_look as look
 from worker.desk import session
@@ -35,7 +36,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], str, str | None], ...] = (
     ("groups", look.list_groups, LOOKING, None),
     ("audit", look.audit, LOOKING, None),
     ("replay", act.replay, ACTING, act.EPILOG_REPLAY),
-    ("edit", act.edit, ACTING, act.EPILOG_EDIT),
+    ("edit", editing.edit, ACTING, editing.EPILOG_EDIT),
     ("discard", act.discard, ACTING, act.EPILOG_DISCARD),
     ("export", files.export, ACTING, files.EPILOG_EXPORT),
     ("import", files.import_letters, ACTING, files.EPILOG_IMPORT),
