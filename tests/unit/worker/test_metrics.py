@@ -241,3 +241,12 @@ def test_a_loop_that_hangs_is_not_ready(metrics: Metrics, clock: Clock) -> None:
     clock.now += LONGEST_TURN_S
 
     assert not all(metrics.read().readiness.values())
+
+
+def test_the_seconds_of_pauses_add_up(metrics: Metrics, clock: Clock) -> None:
+    for _ in range(2):
+        metrics.note_pauses({Pause.DATABASE})
+        clock.now += 5
+        metrics.note_pauses(set())
+
+    assert metrics.read().paused[Pause.DATABASE] == 10
