@@ -7,6 +7,7 @@ What differs between the two dialects, apart from DDL, is said here and nowhere 
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -52,6 +53,7 @@ class DatabaseConfig:
       lock_wait_timeout_s: How long a statement waits for a row lock (innodb_lock_wait_timeout; SQLite: its busy timeout).
       idle_transaction_timeout_s: How long the server waits for the next statement of a transaction before it undoes it. A
         process that hangs, or a host that is cut off, must not keep rows and the epoch locked: MySQL's own limit is 8 hours.
+      tls: What to trust and to show; None for a connection without TLS.
     """
 
     engine: Literal["mysql", "sqlite"] = "mysql"
@@ -64,6 +66,7 @@ class DatabaseConfig:
     read_timeout_s: float = 60
     lock_wait_timeout_s: int = 5
     idle_transaction_timeout_s: int = 30
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class MySQLServer(peewee.MySQLDatabase):
             connect_timeout=config.connect_timeout_s,
             read_timeout=config.read_timeout_s,
             write_timeout=config.read_timeout_s,
+            **({} if config.tls is None else {"ssl": config.tls}),
             client_flag=CLIENT.FOUND_ROWS,  # an UPDATE that changes nothing counts its row; a missing row counts 0
         )
         self._lock_wait_timeout_s = max(1, min(config.lock_wait_timeout_s, int(config.read_timeout_s) // 2))

@@ -21,6 +21,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 from outbox.announcements import Announcement, Audience
 from worker.events import Event, Told
 from worker.fault_points import Point, reach
+from worker.kafka_client import kafka_arguments
 from worker.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -154,8 +155,7 @@ class Announcer:
 
 def _producer(settings: Settings) -> Producer:
     producer: Producer = KafkaProducer(
-        bootstrap_servers=list(settings.kafka_brokers),
-        client_id=settings.kafka_client_id,
+        **kafka_arguments(settings),
         acks="all",
         retries=5,
         max_in_flight_requests_per_connection=1,

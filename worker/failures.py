@@ -83,6 +83,7 @@ _UNAVAILABLE = {
     CR.CR_SERVER_GONE_ERROR,  # 2006
     CR.CR_SERVER_LOST,  # 2013 killed, shut down, or slower than read_timeout
     CR.CR_SERVER_LOST_EXTENDED,  # 2055
+    2026,  # TLS: the server has none, see DB_SSL
     ER.CON_COUNT_ERROR,  # 1040 too many connections
     1203,  # too many connections of this user
     1226,  # this user's resources of the hour are used up
@@ -284,6 +285,10 @@ def _of_mysql(code: int, text: str) -> Failure:
     else:
         kind = FailureKind.UNEXPECTED
     shown = text if code in _HARMLESS else re.sub(r"'.*'", "'…'", text, flags=re.DOTALL)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        shown += " (see DB_SSL_CA)"
+    elif code == 2026:
+        shown += " (see DB_SSL)"
     return Failure(kind, cause, code, name, f"error {code}: {shown}" if shown else f"error {code}")
 
 

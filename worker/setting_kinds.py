@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from environs import Env, ValidationError, validate
@@ -116,6 +117,21 @@ def redis_url_or_empty() -> Kind:
         return url
 
     return Kind(read, "redis://[[user]:password@]host[:port][/database], or the same with rediss:// or unix://")
+
+
+def file_or_empty() -> Kind:
+    """The path of a file that can be read, or the empty text."""
+
+    def read(env: Env, name: str) -> str:
+        path = env.str(name).strip()
+        if path:
+            try:
+                Path(path).open("rb").close()
+            except OSError:
+                raise ValidationError("no file that can be read") from None
+        return path
+
+    return Kind(read, "empty, or the path of a file that can be read")
 
 
 def shape(value: str) -> str:

@@ -22,6 +22,7 @@ from worker.setting_kinds import (
     boolean,
     broker_addresses,
     choice,
+    file_or_empty,
     integer,
     kafka_name,
     kafka_name_or_empty,
@@ -79,10 +80,22 @@ class Settings:
         "DB_RECONNECT_INTERVAL", "5000", integer(100, 3_600_000), "pause between probes while it is down", unit="ms"
     )
 
+    db_ssl: bool = _setting("DB_SSL", "false", boolean(), "whether the database is reached through TLS")
+    db_ssl_ca: str = _setting(
+        "DB_SSL_CA", "", file_or_empty(), "the authority that signed the database's certificate; empty = the system's"
+    )
+    db_ssl_cert: str = _setting("DB_SSL_CERT", "", file_or_empty(), "our own certificate, if the account asks for one")
+    db_ssl_key: str = _setting("DB_SSL_KEY", "", file_or_empty(), "its key")
+
     redis_host: str = _setting("REDIS_HOST", "localhost", text(), "the host of the cache's Redis")
     redis_port: int = _setting("REDIS_PORT", "6379", integer(1, 65535), "its port")
+    redis_username: str = _setting("REDIS_USERNAME", "", text(), "its ACL user; empty = the default one")
     redis_password: str = _setting("REDIS_PASSWORD", "", text(), "its password", is_secret=True)
     redis_db: int = _setting("REDIS_DB", "0", integer(0, 65535), "the database of the cache in it")
+    redis_ssl: bool = _setting("REDIS_SSL", "false", boolean(), "whether it is reached through TLS")
+    redis_ssl_ca: str = _setting(
+        "REDIS_SSL_CA", "", file_or_empty(), "the authority that signed its certificate; empty = the system's"
+    )
     broker_redis_url: str = _setting(
         "BROKER_REDIS_URL",
         "",
@@ -94,6 +107,27 @@ class Settings:
     kafka_brokers: tuple[str, ...] = _setting(
         "KAFKA_BROKERS", "localhost:9092", broker_addresses(), "the Kafka brokers to begin with"
     )
+    kafka_security_protocol: str = _setting(
+        "KAFKA_SECURITY_PROTOCOL",
+        "plaintext",
+        choice("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"),
+        "how the brokers are spoken to",
+    )
+    kafka_sasl_mechanism: str = _setting(
+        "KAFKA_SASL_MECHANISM",
+        "plain",
+        choice("plain", "scram-sha-256", "scram-sha-512"),
+        "how the account is proved, with sasl_plaintext and sasl_ssl",
+    )
+    kafka_sasl_username: str = _setting("KAFKA_SASL_USERNAME", "", text(), "the account")
+    kafka_sasl_password: str = _setting("KAFKA_SASL_PASSWORD", "", text(), "its password", is_secret=True)
+    kafka_ssl_ca: str = _setting(
+        "KAFKA_SSL_CA", "", file_or_empty(), "the authority that signed the brokers' certificates; empty = the system's"
+    )
+    kafka_ssl_cert: str = _setting(
+        "KAFKA_SSL_CERT", "", file_or_empty(), "our own certificate, if the brokers ask for one"
+    )
+    kafka_ssl_key: str = _setting("KAFKA_SSL_KEY", "", file_or_empty(), "its key")
     kafka_client_id: str = _setting("KAFKA_CLIENT_ID", "database-consumer", text(), "our name in Kafka's logs")
     kafka_group_id: str = _setting("KAFKA_GROUP_ID", "database-writer-group", text(), "the consumer group")
     kafka_group_instance_id: str = _setting(
@@ -239,7 +273,9 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """The passwords among the settings, for the logs to mask."""
         in_url = parse_url(self.broker_redis_url).get("password")
-        return tuple(secret for secret in (self.db_password, self.redis_password, in_url) if secret)
+        return tuple(
+            secret for secret in (self.db_password, self.redis_password, self.kafka_sasl_password, in_url) if secret
+        )
 
 
 class FaultySettings(Exception):
@@ -284,7 +320,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
 
     values["broker_redis_url"] = values["broker_redis_url"] or _default_broker_url(values)
     settings = Settings(**values)
-    for names, fault in _cross_faults(settings):
+    for names, fault in (*_cross_faults(settings), *_connection_faults(settings)):
         if faults.keys().isdisjoint(names):
             faults[", ".join(names)] = fault
     if faults:
@@ -336,9 +372,14 @@ def _variable(declared: Field[Any]) -> Variable:
 
 
 def _default_broker_url(values: Mapping[str, Any]) -> str:
-    credentials = f":{quote(values['redis_password'], safe='')}@" if values["redis_password"] else ""
+    username, password = (quote(values[name], safe="") for name in ("redis_username", "redis_password"))
+    credentials = f"{username}:{password}@" if username or password else ""
     host = f"[{values['redis_host']}]" if ":" in values["redis_host"] else values["redis_host"]
-    return f"redis://{credentials}{host}:{values['redis_port']}/1"
+    scheme = "rediss" if values["redis_ssl"] else "redis"
+    authority = (
+        f"?ssl_ca_certs={quote(values['redis_ssl_ca'])}" if values["redis_ssl"] and values["redis_ssl_ca"] else ""
+    )
+    return f"{scheme}://{credentials}{host}:{values['redis_port']}/1{authority}"
 
 
 def _cross_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -371,6 +412,31 @@ def _cross_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         yield (
             ("BROKER_REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB"),
             "allowed: a database of the broker's own; a flush of the cache would empty the queues",
+        )
+
+
+def _connection_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong between the settings of TLS and accounts."""
+    for server, cert, key in (
+        ("DB", settings.db_ssl_cert, settings.db_ssl_key),
+        ("KAFKA", settings.kafka_ssl_cert, settings.kafka_ssl_key),
+    ):
+        if bool(cert) != bool(key):
+            yield (f"{server}_SSL_CERT", f"{server}_SSL_KEY"), "allowed: both a certificate and its key, or none"
+    if not settings.db_ssl and (settings.db_ssl_ca or settings.db_ssl_cert):
+        yield ("DB_SSL", "DB_SSL_CA", "DB_SSL_CERT"), "allowed: files of TLS only with DB_SSL=true"
+    if not settings.redis_ssl and settings.redis_ssl_ca:
+        yield ("REDIS_SSL", "REDIS_SSL_CA"), "allowed: a file of TLS only with REDIS_SSL=true"
+    protocol = settings.kafka_security_protocol
+    if not protocol.endswith("ssl") and (settings.kafka_ssl_ca or settings.kafka_ssl_cert):
+        yield (
+            ("KAFKA_SECURITY_PROTOCOL", "KAFKA_SSL_CA", "KAFKA_SSL_CERT"),
+            "allowed: files of TLS with ssl or sasl_ssl",
+        )
+    if protocol.startswith("sasl") != bool(settings.kafka_sasl_username):
+        yield (
+            ("KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_USERNAME"),
+            "allowed: an account with sasl_plaintext or sasl_ssl, and none without",
         )
 
 

@@ -36,7 +36,37 @@ FIXED_DEFAULTS = {
 }
 
 #: For each variable a value that is not its default, and the attribute with its parsed value.
+#: A file that can be read.
+A_FILE = str(Path(__file__))
+
+#: What some variables are refused without.
+NEEDED = {
+    "DB_SSL_CA": {"DB_SSL": "true"},
+    "DB_SSL_CERT": {"DB_SSL": "true", "DB_SSL_KEY": A_FILE},
+    "DB_SSL_KEY": {"DB_SSL": "true", "DB_SSL_CERT": A_FILE},
+    "REDIS_SSL_CA": {"REDIS_SSL": "true"},
+    "KAFKA_SECURITY_PROTOCOL": {"KAFKA_SASL_USERNAME": "writer"},
+    "KAFKA_SASL_USERNAME": {"KAFKA_SECURITY_PROTOCOL": "sasl_ssl"},
+    "KAFKA_SSL_CA": {"KAFKA_SECURITY_PROTOCOL": "ssl"},
+    "KAFKA_SSL_CERT": {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SSL_KEY": A_FILE},
+    "KAFKA_SSL_KEY": {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SSL_CERT": A_FILE},
+}
+
 ANOTHER_VALUE = {
+    "DB_SSL": ("true", "db_ssl", True),
+    "DB_SSL_CA": (A_FILE, "db_ssl_ca", A_FILE),
+    "DB_SSL_CERT": (A_FILE, "db_ssl_cert", A_FILE),
+    "DB_SSL_KEY": (A_FILE, "db_ssl_key", A_FILE),
+    "REDIS_USERNAME": ("writer", "redis_username", "writer"),
+    "REDIS_SSL": ("true", "redis_ssl", True),
+    "REDIS_SSL_CA": (A_FILE, "redis_ssl_ca", A_FILE),
+    "KAFKA_SECURITY_PROTOCOL": ("SASL_SSL", "kafka_security_protocol", "sasl_ssl"),
+    "KAFKA_SASL_MECHANISM": ("SCRAM-SHA-256", "kafka_sasl_mechanism", "scram-sha-256"),
+    "KAFKA_SASL_USERNAME": ("writer", "kafka_sasl_username", "writer"),
+    "KAFKA_SASL_PASSWORD": ("geheim", "kafka_sasl_password", "geheim"),
+    "KAFKA_SSL_CA": (A_FILE, "kafka_ssl_ca", A_FILE),
+    "KAFKA_SSL_CERT": (A_FILE, "kafka_ssl_cert", A_FILE),
+    "KAFKA_SSL_KEY": (A_FILE, "kafka_ssl_key", A_FILE),
     "DB_ENGINE": ("SQLite", "db_engine", "sqlite"),
     "DB_HOST": ("db.example", "db_host", "db.example"),
     "DB_PORT": ("3307", "db_port", 3307),
@@ -155,7 +185,7 @@ def test_the_defaults_pass_their_own_checks() -> None:
 def test_a_variable_is_read_into_its_attribute(name: str) -> None:
     value, attribute, parsed = ANOTHER_VALUE[name]
 
-    settings = loaded(**{name: value})
+    settings = loaded(**{name: value}, **NEEDED.get(name, {}))
 
     assert getattr(settings, attribute) == parsed
     assert getattr(loaded(), attribute) != parsed
