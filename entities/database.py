@@ -97,7 +97,7 @@ class MySQLServer(peewee.MySQLDatabase):
             connect_timeout=config.connect_timeout_s,
             read_timeout=config.read_timeout_s,
             write_timeout=config.read_timeout_s,
-            **({} if config.tls is None else {"ssl": config.tls}),
+            ssl=config.tls,
             client_flag=CLIENT.FOUND_ROWS,  # an UPDATE that changes nothing counts its row; a missing row counts 0
         )
         self._lock_wait_timeout_s = max(1, min(config.lock_wait_timeout_s, int(config.read_timeout_s) // 2))
