@@ -21,7 +21,6 @@ from outbox.models import (
     PARTITION_LOGS,
     POSITIONS,
     PartitionLog,
-    PartitionPosition,
     StoredEntry,
     column_names,
 )
@@ -45,6 +44,7 @@ _POSITION_TEXT = (
     f"INSERT OR REPLACE INTO {POSITIONS} ({', '.join(Position.__struct_fields__)}) "
     f"VALUES ({', '.join('?' * len(Position.__struct_fields__))})"
 )
+_POSITIONS_TEXT = f"SELECT {', '.join(Position.__struct_fields__)} FROM {POSITIONS} ORDER BY topic, partition"
 _KEPT = ", ".join(f'"{column}"' for column in column_names(StoredEntry))
 _ARCHIVE_TEXT = (
     f"INSERT INTO {ARCHIVED_ENTRIES} ({_KEPT}, archived_at, archived_why) "
@@ -126,17 +126,7 @@ class Intake(OutboxFile):
 
     def positions(self) -> list[Position]:
         """Where the outbox stands in each partition it has read."""
-        columns = (
-            PartitionPosition.topic,
-            PartitionPosition.partition,
-            PartitionPosition.generation,
-            PartitionPosition.next_offset,
-            PartitionPosition.last_offset,
-            PartitionPosition.last_timestamp,
-            PartitionPosition.last_hash,
-        )
-        query = PartitionPosition.select(*columns).order_by(PartitionPosition.topic, PartitionPosition.partition)
-        return [Position(*row) for row in query.tuples().execute(self.database)]
+        return [Position(*row) for row in self._sql(_POSITIONS_TEXT).fetchall()]
 
     def set_position(self, position: Position) -> None:
         """Set where the outbox stands in a partition, as it is given: also backwards, or in a new generation."""

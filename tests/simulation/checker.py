@@ -29,18 +29,21 @@ from tests.support.streams import World as Serial
 NOT_COMPARED = {"id", "registration_date", "calculation_date", "total_percentage"}
 
 _ENTRIES_TEXT = """
-    SELECT log.generation, log.partition, entry.offset, entry.seq, entry.state, entry.attempts, entry.operation_id
+    SELECT log.generation, log.partition, entry.offset, entry.seq, entry.state, entry.attempts, entry.operation_id,
+        entry.incarnation, coalesce(entry.first_seq, entry.seq)
     FROM {} AS entry JOIN {} AS log ON entry.log_id = log.id"""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An entry of an outbox, as much as is judged."""
+    """An entry of an outbox, as much as is judged. ``first_seq``: its place before a replay moved it."""
 
     seq: int
     state: State
     attempts: int
     operation_id: str
+    incarnation: int
+    first_seq: int
 
 
 Place = tuple[int, int, int]  # generation, partition, offset
@@ -78,6 +81,7 @@ class _Judge:
     def faults(self) -> Iterator[str]:
         yield from self._lost()
         yield from self._doubled()
+        yield from self._not_fenced()
         yield from self._out_of_order()
         yield from self._stale_in_the_cache()
         yield from self._untrue_in_the_outbox()
@@ -88,10 +92,18 @@ class _Judge:
                 yield f"lost: {operation_id} has no line in the ledger"
 
     def _doubled(self) -> Iterator[str]:
-        applied = Counter(line.operation_id for _, line in self._world.committed if line.outcome == "applied")
+        applied = Counter(line.operation_id for _, _, line in self._world.committed if line.outcome == "applied")
         for operation_id, times in applied.items():
             if times > 1:
                 yield f"doubled: {operation_id} was applied {times} times"
+
+    def _not_fenced(self) -> Iterator[str]:
+        """An epoch is one outbox's, and once a newer one has settled something an older one settles nothing more."""
+        newest, owners = 0, dict[int, str]()
+        for outbox_id, epoch, line in self._world.committed:
+            if epoch < newest or owners.setdefault(epoch, outbox_id) != outbox_id:
+                yield f"not fenced: {line.operation_id} was settled by {outbox_id} in epoch {epoch} after epoch {newest}"
+            newest = max(newest, epoch)
 
     # -------------------------------------------------------------------------------------------------------- order
 
@@ -135,16 +147,18 @@ class _Judge:
         """The operations in the order that counts."""
         phase, last = 0, ""
         places: dict[str, tuple[int, int]] = {}
-        for outbox_id, line in self._world.committed:
+        for outbox_id, _, line in self._world.committed:
             phase += outbox_id != last
             last = outbox_id
             entry = self._outboxes[outbox_id].get((line.generation, line.partition, line.offset))
             if entry is not None and line.operation_id in self._raws:
-                places[line.operation_id] = phase, entry.seq
+                # a replay that was lost with its disk has moved the entry, but what is settled is the run before it
+                is_moved_since = entry.incarnation > line.incarnation
+                places[line.operation_id] = phase, entry.first_seq if is_moved_since else entry.seq
         return sorted(places, key=lambda operation_id: places[operation_id])
 
     def _applied_in_turn(self) -> list[str]:
-        return [line.operation_id for _, line in self._world.committed if line.outcome == "applied"]
+        return [line.operation_id for _, _, line in self._world.committed if line.outcome == "applied"]
 
     # ------------------------------------------------------------------------------------------------ cache and outbox
 
@@ -180,8 +194,8 @@ def _entries(disk: Any) -> dict[Place, Stored]:
     """All entries of a disk by their places; an archived one counts only where no other has come."""
     found: dict[Place, Stored] = {}
     for table in (ARCHIVED_ENTRIES, ENTRIES):
-        for *place, seq, state, attempts, operation_id in disk._sql(_ENTRIES_TEXT.format(table, PARTITION_LOGS)):
-            found[tuple(place)] = Stored(seq, State(state), attempts, operation_id)  # type: ignore[index]
+        for generation, partition, offset, seq, state, *rest in disk._sql(_ENTRIES_TEXT.format(table, PARTITION_LOGS)):
+            found[generation, partition, offset] = Stored(seq, State(state), *rest)
     return found
 
 

@@ -29,8 +29,8 @@ class Session:
     def __init__(self) -> None:
         self.state: Any = peewee._ConnectionState()  # type: ignore[attr-defined]
         self.is_lost = False
-        #: What a process does not know of itself: which outbox its transaction works for, and which lines it has written.
-        self.outbox_id = ""
+        #: For the checker: which outbox the transaction works for, in which epoch, and which lines it has written.
+        self.outbox_id, self.epoch = "", 0
         self.lines: list[Any] = []
 
 

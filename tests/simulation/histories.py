@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -60,8 +61,13 @@ def run(seeds: Sequence[int], processes: int) -> Iterator[tuple[int, list[Failur
 
 
 def _run_portion(seeds: Sequence[int]) -> tuple[int, list[Failure]]:
-    judged = ((seed, judge(plan_of(seed))) for seed in seeds)
-    return len(seeds), [Failure(seed, faults) for seed, faults in judged if faults]
+    gc.disable()  # a history is all cycles, and short: they are collected together, which saves a sixth of the time
+    try:
+        judged = ((seed, judge(plan_of(seed))) for seed in seeds)
+        return len(seeds), [Failure(seed, faults) for seed, faults in judged if faults]
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def shrink(plan: Plan) -> Plan:

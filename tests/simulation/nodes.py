@@ -225,11 +225,13 @@ class Worker(Process):
     def _work(self) -> None:
         queued = self.world.queues.take(self, self.world.plan.sizes.is_fair)
         if queued is not None:
-            self.world.database.session.outbox_id = _outbox_of(queued.message)
+            session = self.world.database.session
+            session.outbox_id, session.epoch = _sender_of(queued.message)
             self._broker.work_off(queued)
 
 
-def _outbox_of(message: dramatiq.Message[Any]) -> str:
+def _sender_of(message: dramatiq.Message[Any]) -> tuple[str, int]:
+    """Which outbox has sent a batch or verdicts, and in which epoch."""
     what = message.args[0]
-    batch = what["args"][0] if isinstance(what, dict) else what
-    return getattr(batch, "outbox_id", "")
+    batch = what["args"][0] if isinstance(what, dict) and "args" in what else what
+    return getattr(batch, "outbox_id", ""), getattr(batch, "epoch", 0)

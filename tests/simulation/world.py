@@ -67,8 +67,8 @@ class World:
         self.broker_redis = ModelRedis(self.now_ms)
         self.cache_redis = ModelRedis(self.now_ms)
         self.queues = ModelQueues(self.broker_redis, self.clock, self.chance)
-        #: Lines of the ledger in the order of their commits: the outbox whose message wrote it, and the line.
-        self.committed: list[tuple[str, ledger.SettledOperation]] = []
+        #: Lines of the ledger in the order of their commits: the outbox whose message wrote it, its epoch, and the line.
+        self.committed: list[tuple[str, int, ledger.SettledOperation]] = []
         self.disks: list[Disk] = []
         self.ingests: list[Ingest] = []
         self.workers = [Worker(self, f"worker{number + 1}") for number in range(plan.sizes.workers)]
@@ -222,7 +222,7 @@ class World:
         return process is self.active or isinstance(process, Worker)
 
     def _note_commit(self, session: Session) -> None:
-        self.committed += [(session.outbox_id, line) for line in session.lines]
+        self.committed += [(session.outbox_id, session.epoch, line) for line in session.lines]
         if self._tell:
             for line in session.lines:
                 self._say(f"committed: {line.operation_id}#{line.incarnation} {line.outcome} {line.reason}")
