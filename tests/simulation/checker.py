@@ -132,9 +132,7 @@ class _Judge:
                 yield f"out of order: {operation_id} was applied, but serially it is refused; {order}"
             return
         else:
-            burnt = [
-                one.operation_id for one in self._active().values() if one.attempts and one.operation_id not in dead
-            ]
+            burnt = [one.operation_id for one in self._active().values() if one.attempts and one.state is State.APPLIED]
             if burnt:
                 yield f"attempts burnt: {burnt}"
         for name in ("User", "Business", "Rating"):
