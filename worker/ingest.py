@@ -47,10 +47,11 @@ from worker.logs import WORKER_STATUS, configure_logging, log_event
 from worker.metrics import Metrics, Standing
 from worker.metrics_server import serve_metrics
 from worker.redis_link import connect
+from worker.refusals import OUTBOX_REFUSES
 from worker.settings import Settings, describe_settings, settings_or_exit
 from worker.settlements import SettlementReader
 from worker.status import status_fields
-from worker.turns import OUTBOX_REFUSES, Turns
+from worker.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class Ingest:
     def stop(self) -> None:
         """Ask the loop to end; it finishes its turn first."""
         self._stop_asked = True
-        self._turns.is_stopping = True
+        self._turns.ask_to_stop()
 
     def _events(self) -> Iterator[Event]:
         """All that wait, or the first that comes within a moment."""

@@ -8,19 +8,13 @@ the database's monitor, the dispatcher) is reached through ports that only take 
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable
 
-import peewee
-
-from entities.generations import LogGeneration
 from outbox.announcements import Audience
 from outbox.file import system_clock
 from outbox.store import Outbox
-from worker.assignment import needs_memory
 from worker.events import (
     Assigned,
     EpochRaised,
@@ -37,28 +31,20 @@ from worker.events import (
 )
 from worker.every import Every
 from worker.fault_points import Point, reach
-from worker.health import PrunableLog
 from worker.intake import Intake
-from worker.letters import for_the_outbox
 from worker.logs import PROCESSING_PENDING, log_event
 from worker.messages import Settlement
 from worker.metrics import Metrics, Pause
 from worker.outcomes import Changes
 from worker.ports import AnnouncerPort, DatabasePort, DispatcherPort, KafkaPort
+from worker.refusals import OUTBOX_REFUSES, Refusals
 from worker.scheduler import Scheduler
 from worker.settings import Settings
 from worker.status import tell_turn
 from worker.telling import Telling
+from worker.tenure import Tenure
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-#: The pause (s) before a turn that the outbox refused (disk full) is tried again.
-REFUSED_PAUSE_S = 1.0
-
-#: What SQLite raises when the outbox cannot be written, directly or through Peewee.
-OUTBOX_REFUSES = (peewee.OperationalError, sqlite3.OperationalError)
 
 #: How often (s) offsets are committed for the sake of a mark that moved, and how often the outbox is pruned.
 MARKS_INTERVAL_S = 1.0
@@ -100,9 +86,7 @@ class Turns:
         self._database = database
         self._dispatcher = dispatcher
         self._now_ms = now_ms
-        self._pause = pause
         self._metrics = metrics if metrics is not None else Metrics((), ())
-        self._outbox_refuses = False
         self._intake = Intake(outbox, settings.topic_db_operations)
         self.scheduler = Scheduler(settings, outbox, dispatcher, clock, now_ms)
         self._marks, self._pruning = Every(MARKS_INTERVAL_S, clock), Every(PRUNE_INTERVAL_S, clock)
@@ -111,14 +95,13 @@ class Turns:
         self._deaths = (
             Telling(outbox, Audience.DEAD_LETTER_TOPIC, announcer.announce) if announcer is not None else None
         )
-        self._assignment = 0
-        self._undecided: Assigned | None = None
+        self._refusals = Refusals(pause, self._tell_alive)
+        self._tenure = Tenure(outbox, self._intake, self.scheduler, database, self._deaths, self._refusals, now_ms)
         self._to_append: deque[Fetched] = deque()
         self._to_settle: list[Settlement] = []
         self._data_version = outbox.data_version()
         self._has_more_to_prune = False
         self.is_open = False
-        self.is_stopping = False
         #: How many operations were persisted and settled since the start.
         self.received = self.settled = 0
 
@@ -130,7 +113,7 @@ class Turns:
     @property
     def is_active(self) -> bool:
         """Whether the partitions are ours."""
-        return bool(self._intake.partitions)
+        return self._tenure.is_active
 
     # ---------------------------------------------------------------------------------------------------- the loop
 
@@ -157,9 +140,13 @@ class Turns:
         self.scheduler.batch_sizes.clear()
         self._tell_alive()
 
+    def ask_to_stop(self) -> None:
+        """Wait for nothing any more; the turn under way is finished."""
+        self._refusals.is_stopping = True
+
     def stop_dispatching(self) -> None:
         """The process is about to end: from now on only ``take`` is called, for what comes back."""
-        self.is_stopping = True
+        self.ask_to_stop()
         self.scheduler.epoch = None
 
     def say_farewell(self) -> None:
@@ -192,9 +179,9 @@ class Turns:
                     reach(Point.SETTLING)
         except OUTBOX_REFUSES as error:
             # Disk full, or the like: everything stays where it was, nothing is committed to Kafka, and it is tried again.
-            self._wait_for_the_outbox(error)
+            self._refusals.wait(error)
             return
-        self._outbox_refuses = False
+        self._refusals.is_refusing = False
         if records:
             reach(Point.APPENDED)
         if changes:
@@ -210,7 +197,7 @@ class Turns:
         if records:
             self.scheduler.note_appended()
             self._tell_commits()
-            if not self._is_remembered():
+            if not self._tenure.is_remembered:
                 self._database.remember(self._intake.logs())
         if changes.dead and self._deaths is not None:
             self._deaths.note()
@@ -221,7 +208,7 @@ class Turns:
         if changes.is_outage:
             self._database.report_outage()
         if changes.is_fenced:
-            self._lose_epoch()
+            self._tenure.renew_epoch()
 
     def _record(self, changes: Changes) -> None:
         self._outbox.settle(changes.settled, announce=self._deaths is not None)
@@ -229,7 +216,7 @@ class Turns:
         self._outbox.hand_back(changes.handed_back)
 
     def _tell_commits(self) -> None:
-        self._kafka.note_persisted(self._assignment, self._intake.commits())
+        self._kafka.note_persisted(self._tenure.assignment, self._intake.commits())
 
     def _portions_that_fit(self) -> list[Fetched]:
         """What may be appended now. The rest keeps its permits, so that reading from Kafka pauses by itself."""
@@ -244,17 +231,12 @@ class Turns:
 
     def _may_dispatch(self) -> bool:
         """Whether operations may be sent now. Says when the backlog runs after an interruption."""
-        may_dispatch = self.scheduler.epoch is not None and self._database.is_healthy and self._is_remembered()
+        may_dispatch = self.scheduler.epoch is not None and self._database.is_healthy and self._tenure.is_remembered
         if may_dispatch and not self.is_open:
             pending = self._outbox.counts().unsettled
             if pending:
                 log_event(logger, logging.INFO, PROCESSING_PENDING.format(count=pending))
         return may_dispatch
-
-    def _is_remembered(self) -> bool:
-        """Whether the database can tell today's logs from a topic made anew, should this host and the topic be lost."""
-        remembered = self._database.remembered
-        return all(remembered.get(partition) == log.generation for partition, log in self._intake.logs().items())
 
     # ----------------------------------------------------------------------------------------------------- the numbers
 
@@ -269,7 +251,7 @@ class Turns:
             pauses.add(Pause.DATABASE)
         elif self.is_active and self.scheduler.epoch is None:
             pauses.add(Pause.EPOCH)
-        if self._outbox_refuses:
+        if self._refusals.is_refusing:
             pauses.add(Pause.OUTBOX_REFUSES)
         elif self._to_append:
             pauses.add(Pause.OUTBOX_FULL)
@@ -280,124 +262,37 @@ class Turns:
     def _note(self, event: Event) -> None:
         match event:
             case Fetched():
-                if event.assignment == self._assignment:
+                if event.assignment == self._tenure.assignment:
                     self._to_append.append(event)
                 else:
                     self._kafka.give_back_permit()
             case Settled():
                 self._to_settle.extend(event.settlements)
             case Revoked():
-                self._revoke(event.assignment)
+                self._tenure.lose(event.assignment)
+                for _ in self._to_append:
+                    self._kafka.give_back_permit()
+                self._to_append.clear()
             case Assigned():
-                self._decide(event)
+                self._tenure.decide(event)
             case MemoryFound():
-                if event.assignment == self._assignment and self._undecided is not None:
-                    self._answer(self._undecided, event.logs)
+                self._tenure.remember(event)
             case Starting():
-                self._begin(event)
+                self._tenure.begin(event)
             case LogStarts():
-                self._database.prune_ledger(self._prunable(event.offsets))
+                self._database.prune_ledger(self._tenure.prunable(event.offsets))
             case LettersFound():
-                self._import(event)
+                self._tenure.take_letters(event)
             case EpochRaised():
-                if event.assignment == self._assignment:
-                    logger.info("Epoch %d: this ingest is the active one", event.epoch)
-                    self.scheduler.open(event.epoch)
+                self._tenure.open(event)
             case Told():
                 telling = self._discards if event.audience is Audience.LEDGER else self._deaths
                 if telling is not None:
-                    self._insist(lambda: telling.told(event.announcement_ids))
+                    self._refusals.insist(lambda: telling.told(event.announcement_ids))
             case Lost():
                 self.scheduler.send_again(event.batch_ids)
 
-    def _revoke(self, assignment: int) -> None:
-        if self._intake.partitions:
-            logger.info("The partitions are no longer ours: dispatch stops")
-        self._assignment = assignment
-        self._undecided = None
-        self._database.want_epoch(None)
-        self._database.remember({})
-        self.scheduler.forget()
-        self._intake.lose()
-        for _ in self._to_append:
-            self._kafka.give_back_permit()
-        self._to_append.clear()
-
-    def _decide(self, event: Assigned) -> None:
-        """Answer where to read from; where the group's commits do not tell, once the database has said what it remembers.
-
-        A topic that is deleted takes its commits with it. Without an outbox or a commit that knows the log, a topic made anew
-        would be taken for the old one, and its operations for settled ones.
-        """
-        if any(needs_memory(commit) for commit in event.commits.values()):
-            logger.info(
-                "The group has no commit of ours for some partitions: asking the database what it knows of them"
-            )
-            self._undecided = event
-            self._database.want_memory(self._assignment)
-        else:
-            self._answer(event, {})
-
-    def _answer(self, event: Assigned, memory: Mapping[int, LogGeneration]) -> None:
-        self._undecided = None
-        event.answer.set_result(self._intake.decide(event.commits, event.ranges, memory))
-
-    def _begin(self, event: Starting) -> None:
-        self._insist(lambda: self._intake.begin(event.starts))
-        reach(Point.BEGINNING)
-        self._insist(self._outbox.release_held)  # what is to be held still is found again
-        released = self._insist(self._outbox.release_dispatched)
-        if released:
-            logger.info("%d operations that were in flight are dispatched again", released)
-        self.scheduler.forget()
-        self._database.remember(self._intake.logs())  # dispatch waits for it, and may have no new record to wait with
-        self._database.want_epoch(self._assignment)
-        event.answer.set_result(None)
-
-    def _lose_epoch(self) -> None:
-        """Another ingest raised the epoch. If the partitions are still ours, it is the one that is late: raise it again."""
-        logger.warning("Another ingest has become active meanwhile: asking the database for a new epoch")
-        self._insist(self._outbox.release_dispatched)
-        self._insist(self._outbox.release_held)
-        self.scheduler.forget()
-        self._database.want_epoch(self._assignment)
-
-    def _prunable(self, log_starts: Mapping[int, int]) -> list[PrunableLog]:
-        generations = {partition: self._intake.generation(partition) for partition in log_starts}
-        return [
-            PrunableLog(generation, partition, log_starts[partition])
-            for partition, generation in generations.items()
-            if generation is not None
-        ]
-
-    def _import(self, event: LettersFound) -> None:
-        letters = [for_the_outbox(letter, self._now_ms()) for letter in event.letters]
-        imported = self._insist(lambda: self._outbox.import_dead(letters, announce=self._deaths is not None))
-        reach(Point.IMPORTED)
-        if imported:
-            if self._deaths is not None:
-                self._deaths.note()
-            logger.info("%d dead letters taken over from the database's ledger", imported)
-
     # --------------------------------------------------------------------------------------------------- the outbox
-
-    def _insist(self, write: Callable[[], T]) -> T | None:
-        """Do a write that nothing can go on without, however long the outbox refuses it; None if a stop is asked for."""
-        while not self.is_stopping:
-            try:
-                written = write()
-            except OUTBOX_REFUSES as error:
-                self._wait_for_the_outbox(error)
-            else:
-                self._outbox_refuses = False
-                return written
-        return None
-
-    def _wait_for_the_outbox(self, error: Exception) -> None:
-        logger.error("The outbox cannot be written: %s; nothing is lost, it is tried again", _first(error))
-        self._outbox_refuses = True
-        self._tell_alive()
-        self._pause(REFUSED_PAUSE_S)
 
     def _notice_the_desk(self) -> None:
         """Whether another process (the operator's desk) has written: a replayed letter waits at the tail, a discarded one is to
@@ -409,7 +304,7 @@ class Turns:
             self._discards.note()
             letters = self.scheduler.holding.decided()
             if letters:
-                released = self._insist(lambda: self._outbox.release_held(letters))
+                released = self._refusals.insist(lambda: self._outbox.release_held(letters))
                 logger.info(
                     "%d dead letters are decided on: %s operations that they held go on", len(letters), released
                 )
@@ -423,10 +318,3 @@ class Turns:
         except OUTBOX_REFUSES as error:
             self._has_more_to_prune = False
             logger.error("The outbox cannot be pruned now: %s", error)
-
-
-def _first(error: BaseException) -> BaseException:
-    """What went wrong first: SQLite undoes a transaction for which there is no room, and then undoing it fails."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error

@@ -25,6 +25,7 @@ from worker.ledger_desk import LedgerDesk
 from worker.planner import Planner
 from worker.reading import Reading
 from worker.scheduler import Scheduler
+from worker.tenure import Tenure
 from worker.turns import Turns
 from worker.work import Work
 
@@ -100,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "dead letters of the ledger are not taken over",
-        Turns._import,
+        Tenure.take_letters,
         "for letter in event.letters",
         "for letter in ()",
         noticed_after=97,
@@ -181,8 +182,8 @@ SELDOM_NOTICED = (
     Mutant("a disk that comes back keeps its old entries", Intake.begin, "if start.archives and", "if False and"),
     Mutant(
         "what was in flight is not released at a start",
-        Turns._begin,
-        "self._insist(self._outbox.release_dispatched)",
+        Tenure.begin,
+        "self._refusals.insist(self._outbox.release_dispatched)",
         "0",
     ),
     Mutant(
