@@ -53,8 +53,8 @@ def are_actors_alive(settings: Settings) -> bool:
 
 
 def is_dashboard_alive(settings: Settings) -> bool:
-    """Whether it answers; 503 is its answer while Redis is away."""
-    return _answers(settings.dashboard_host, settings.dashboard_port, "/", {503})
+    """Whether it answers; 401 where it asks for a password, 503 while there is no outbox yet."""
+    return _answers(settings.dashboard_host, settings.dashboard_port, "/", {401, 503})
 
 
 def _answers(host: str, port: int, path: str, also_well: Collection[int] = ()) -> bool:

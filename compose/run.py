@@ -22,7 +22,6 @@ from entities.database import open_database
 from outbox.records import Entry
 from outbox.store import Outbox
 from worker.connections import database_config
-from worker.dashboard import PREFIX
 from worker.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,7 +84,7 @@ class Run:
         print_line(f"embedded: {self._backstage.embedded or 'nothing, all servers are named in the environment'}")
         print_line(f"kafka {','.join(settings.kafka_brokers)}   topic {settings.topic_db_operations}")
         print_line(f"redis {settings.redis_host}:{settings.redis_port}   cache in database {settings.redis_db}")
-        print_line(f"dashboard: http://{settings.dashboard_host}:{settings.dashboard_port}{PREFIX}/")
+        print_line(f"dashboard: http://{settings.dashboard_host}:{settings.dashboard_port}/")
         print_line(
             f"retries come after {settings.retry_delay_ms} ms, doubled each time, {settings.max_retry_attempts} of them "
             "(RETRY_DELAY_MS, MAX_RETRY_ATTEMPTS; in production 5,000 ms and 5)"

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 from urllib.parse import quote
@@ -248,6 +249,12 @@ class Settings:
 
     dashboard_host: str = _setting("DASHBOARD_HOST", "127.0.0.1", text(), "the address the dashboard listens on")
     dashboard_port: int = _setting("DASHBOARD_PORT", "8080", integer(0, 65535), "its port; 0 = any free one")
+    dashboard_user: str = _setting(
+        "DASHBOARD_USER", "", text(), "who may open the dashboard; required where it listens beyond this host"
+    )
+    dashboard_password: str = _setting(
+        "DASHBOARD_PASSWORD", "", text(), "the password asked for; empty = none is, on this host alone", is_secret=True
+    )
     metrics_host: str = _setting(
         "METRICS_HOST", "127.0.0.1", text(), "the address ingest and the actors serve their numbers on"
     )
@@ -408,6 +415,15 @@ def _cross_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("LEASE_MS", "DB_READ_TIMEOUT"),
             "allowed: a lease as long as the timeout at least, or a batch that waits for the database is sent twice",
         )
+    if not (settings.dashboard_user and settings.dashboard_password) and not is_loopback(settings.dashboard_host):
+        yield (
+            ("DASHBOARD_HOST", "DASHBOARD_USER", "DASHBOARD_PASSWORD"),
+            "allowed: an address of this host alone, such as 127.0.0.1; for any other a user and a password",
+        )
+    elif bool(settings.dashboard_user) != bool(settings.dashboard_password):
+        yield ("DASHBOARD_USER", "DASHBOARD_PASSWORD"), "allowed: both or none"
+    if ":" in settings.dashboard_user:
+        yield ("DASHBOARD_USER",), "allowed: text without a colon, which ends the name in HTTP's login"
     if _place(settings.broker_redis_url) == (settings.redis_host, settings.redis_port, settings.redis_db):
         yield (
             ("BROKER_REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB"),
@@ -438,6 +454,14 @@ def _connection_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], st
             ("KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_USERNAME"),
             "allowed: an account with sasl_plaintext or sasl_ssl, and none without",
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this host can reach this address. Names count only if they are `localhost`."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _place(url: str) -> tuple[str, int, int] | None:

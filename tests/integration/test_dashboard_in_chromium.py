@@ -1,4 +1,4 @@
-"""The dashboard as an operator sees it: served by its own program, opened in Chromium."""
+"""dramatiq-dashboard as an operator sees it: served by the dashboard's program, opened in Chromium."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Dashboard:
         self.child = child
         found = re.search(r'http://[^"]+', child.wait_for_log("Dashboard is serving"))
         assert found is not None
-        self.url = found.group()
+        self.url = f"{found.group()}dramatiq/"
 
     def status(self) -> int:
         """The HTTP status of the first page."""
@@ -96,7 +96,7 @@ def test_the_queues_and_a_message_are_there(
     broker.enqueue(apply_operations_message(a_batch("batch-1")))
     broker.enqueue(apply_operation_message(a_batch("batch-2"), retries=2, max_retries=5), delay=60_000)
 
-    browser.get(dashboard.url.removesuffix("/dramatiq/"))  # from there it finds its way
+    browser.get(dashboard.url.removesuffix("/"))  # from there it finds its way
     queues = {link.text for link in browser.find_elements(By.CSS_SELECTOR, "td a")}
     browser.find_element(By.LINK_TEXT, "apply").click()
     listed = browser.find_element(By.CSS_SELECTOR, ".table__subject a")

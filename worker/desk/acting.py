@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -43,6 +44,40 @@ def plan(outbox: Outbox, letters: Sequence[Entry], *, has_database: bool) -> Ite
         known = since(outbox, portion, has_database=has_database)
         for letter in portion:
             yield Planned(msgspec.structs.replace(letter, raw=b""), known[letter.entry_id])
+
+
+def parted(planned: Sequence[Planned], *, force: bool) -> tuple[list[Entry], list[Entry]]:
+    """The letters that are replayed, and those that are left alone since they would go back in time and are not forced."""
+    going = [one.letter for one in planned if force or not one.needs_force]
+    return going, [one.letter for one in planned if one.needs_force and not force]
+
+
+@dataclass
+class Tally:
+    """How many letters were changed, and how many were not."""
+
+    done: int = 0
+    refused: int = 0
+
+    def count(self, result: DeskResult) -> None:
+        self.done += result.is_done
+        self.refused += not result.is_done
+
+
+@contextmanager
+def audited(outbox: Outbox, who: str, action: str, why: str, meant: str, refused: int = 0) -> Iterator[Tally]:
+    """Leave a line of audit for what is counted inside, also if it is broken off.
+
+    Parameters:
+      meant: What was chosen, in words.
+      refused: How many of these could not be tried at all.
+    """
+    tally = Tally(refused=refused)
+    try:
+        yield tally
+    finally:
+        if tally.done or tally.refused:
+            outbox.remember_action(who, action, why, meant, tally.done, tally.refused)
 
 
 @dataclass(frozen=True)

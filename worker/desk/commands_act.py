@@ -32,6 +32,7 @@ from worker.desk.options import (
 )
 from worker.desk.rehearsing import rehearse_letters
 from worker.desk.selection import Chosen, choose
+from worker.desk.show_acts import later_lines, rehearsed_line
 from worker.desk.terminal import (
     UNUSABLE,
     complain,
@@ -42,15 +43,12 @@ from worker.desk.terminal import (
     show_json,
     with_progress,
 )
-from worker.desk.words import moment, name, outside, what
+from worker.desk.words import name, what
 from worker.messages import Outcome
 from worker.rehearsal import Rehearsed
 
 #: Up to so many letters each is told in a line; of more only those that were not changed.
 TOLD_ONE_BY_ONE = 20
-
-#: How many later operations on a letter's rows are named.
-NAMED_LATER = 3
 
 EPILOG_REPLAY = (
     "Examples:\n\n$ python -m outbox replay 4711 --dry-run\n\n"
@@ -101,14 +99,13 @@ def replay(
             return
         planned = _planned(outbox, dead)
         behind = [one for one in planned if one.needs_force]
-        going = dead if force else [one.letter for one in planned if not one.needs_force]
+        going, left_alone = acting.parted(planned, force=force)
         if behind and not as_json:
             _tell_behind(behind, force)
         if going:
             _confirm_change("Replay", len(going), yes, by_ids=bool(identifiers))
         pace = Pace(rate)
         changed = acting.replay(outbox, [entry.entry_id for entry in going], session.operator(), why, pace)
-        left_alone = [] if force else [one.letter for one in behind]
         _carry_out(outbox, changed, len(going), chosen, left_alone, "replayed", "replay", str(selection), why, as_json)
 
 
@@ -186,30 +183,27 @@ def _carry_out(
 ) -> None:
     """Do it letter by letter, tell what became of each, keep the audit, and end with 1 if anything was left."""
     not_dead = [entry for entry in chosen.entries if entry.state != State.DEAD]
-    successes = failures = 0
+    refused = len(not_dead) + len(chosen.unknown) + len(left_alone)
     told: list[Text] = []
-    try:
-        with interruptible(f"what was {done} stays so, the others are as they were"):
-            for result in with_progress(changed, 0 if as_json else count, action):
-                successes += result.is_done
-                failures += not result.is_done
-                if as_json:
-                    show_json(values.result_values(result), is_line=True)
-                elif count <= TOLD_ONE_BY_ONE or not result.is_done:
-                    told.append(_result_line(result, done))
-    finally:
-        show(*told)
-        refused = failures + len(not_dead) + len(chosen.unknown) + len(left_alone)
-        if successes or refused:
-            outbox.remember_action(session.operator(), action, why, meant, successes, refused)
+    with acting.audited(outbox, session.operator(), action, why, meant, refused) as tally:
+        try:
+            with interruptible(f"what was {done} stays so, the others are as they were"):
+                for result in with_progress(changed, 0 if as_json else count, action):
+                    tally.count(result)
+                    if as_json:
+                        show_json(values.result_values(result), is_line=True)
+                    elif count <= TOLD_ONE_BY_ONE or not result.is_done:
+                        told.append(_result_line(result, done))
+        finally:
+            show(*told)
     for entry in not_dead:
         complain(f"{entry.entry_id}: is {entry.state.label}, not dead; nothing done")
     for identifier in chosen.unknown:
         complain(f"{identifier}: there is no such entry")
     if not as_json:
         aside = f", {len(left_alone):,} left alone (see above; --force)" if left_alone else ""
-        show(f"{successes:,} {done}{aside}")
-    if refused or not successes:
+        show(f"{tally.done:,} {done}{aside}")
+    if tally.refused or not tally.done:
         raise typer.Exit(1)
 
 
@@ -233,18 +227,6 @@ def _tell_behind(behind: Sequence[Planned], force: bool) -> None:
             complain(line, indent=4)
     if len(behind) > TOLD_ONE_BY_ONE:
         complain(f"and {len(behind) - TOLD_ONE_BY_ONE:,} more like these")
-
-
-def later_lines(since: Since) -> Iterator[str]:
-    """What has happened to a letter's rows since, in words."""
-    for one in since.later[-NAMED_LATER:]:
-        happened = f"applied {moment(one.at)}" if one.state == State.APPLIED else "still to run before it"
-        overwritten = f"; both set {', '.join(one.overwrites)}" if one.overwrites else ""
-        yield f"{one.row}: {one.type or 'an operation'} {name(one.operation_id).plain}, {happened}{overwritten}"
-    if len(since.later) > NAMED_LATER:
-        yield f"and {len(since.later) - NAMED_LATER:,} more before these"
-    if since.is_unsure:
-        yield "operations after it were pruned here and the database cannot be asked: its rows may have changed since"
 
 
 def _tell_what_would_be_discarded(chosen: Chosen, dead: Sequence[Entry], as_json: bool) -> None:
@@ -275,7 +257,7 @@ def _rehearse(outbox: Outbox, chosen: Chosen, dead: Sequence[Entry], as_json: bo
                 if as_json:
                     show_json(values.rehearsed_values(letter, rehearsed, since), is_line=True)
                 else:
-                    told.append(_rehearsed_line(letter, rehearsed))
+                    told.append(rehearsed_line(letter, rehearsed))
                     told += [Padding(Text(line, style="yellow"), (0, 0, 0, 4)) for line in later_lines(since)]
         except DatabaseUnavailable as error:
             fail(f"the database did not let it happen: {error}", UNUSABLE)
@@ -294,14 +276,3 @@ def _rehearsed(outbox: Outbox, dead: Sequence[Entry]) -> Iterable[tuple[Entry, R
     for start in range(0, len(dead), acting.PORTION):
         portion = [outbox.entry(entry.entry_id) for entry in dead[start : start + acting.PORTION]]
         yield from rehearse_letters(outbox, [letter for letter in portion if letter is not None])
-
-
-def _rehearsed_line(letter: Entry, rehearsed: Rehearsed) -> Text:
-    line = Text.assemble((f"{letter.entry_id} ", "bold"), f"{what(letter)} ", name(letter.operation_id), ": ")
-    if rehearsed.is_duplicate:
-        return line.append("nothing to do: settled already, as ").append(rehearsed.outcome.value, style="cyan")
-    if rehearsed.outcome is Outcome.APPLIED:
-        rows = ", ".join(rehearsed.touched[:4]) + (" …" if len(rehearsed.touched) > 4 else "")
-        return line.append("would be applied", style="green").append(f" to {rows}" if rows else "")
-    verdict = "would be dead again" if rehearsed.outcome is Outcome.DEAD else "would fail now, and be retried"
-    return line.append(verdict, style="bold red").append(": ").append_text(outside(rehearsed.reason))

@@ -26,7 +26,7 @@ from worker.desk.options import (
     TypeOption,
     UntilOption,
 )
-from worker.desk.overview import overview, word_of_ingest
+from worker.desk.overview import overview, word_to_go_by
 from worker.desk.selection import Selection, matching, named
 from worker.desk.show_entries import actions_table, entries_view, entry_view, why_view
 from worker.desk.show_status import groups_view, status_view
@@ -34,7 +34,6 @@ from worker.desk.terminal import UNUSABLE, complain, fail, out, show, show_json
 from worker.desk.waiting import MOST_EARLIER
 from worker.desk.waiting import why as explain
 from worker.desk.words import moment, now_ms
-from worker.ingest_note import IngestNote
 
 #: The shortest pause (s) between two pictures of `watch`.
 SHORTEST_INTERVAL_S = 0.5
@@ -145,9 +144,7 @@ def why(
 ) -> None:
     """What an operation waits for: which operations, which keys, which attempt, and when next."""
     with session.opened(context) as outbox:
-        note, _, is_fresh = word_of_ingest(outbox)
-        if note is None or not is_fresh:
-            note = IngestNote("", 0, 0, paused_because=("no ingest runs on this file",))
+        note = word_to_go_by(outbox)
         entries = [whole for one in named(outbox, identifier) if (whole := outbox.entry(one.entry_id)) is not None]
         for entry in entries:
             waiting = explain(outbox, entry, note, most)

@@ -86,6 +86,13 @@ def word_of_ingest(outbox: Outbox) -> tuple[IngestNote | None, int | None, bool]
     return note, left.at, outbox.now_ms() - left.at <= STALE_AFTER_MS and not note.is_stopped
 
 
+def word_to_go_by(outbox: Outbox) -> IngestNote:
+    """Ingest's word if it is fresh; else one that says that nothing is sent, since no ingest runs."""
+    note, _, is_fresh = word_of_ingest(outbox)
+    nobody = IngestNote("", 0, 0, paused_because=("no ingest runs on this file",))
+    return note if note is not None and is_fresh else nobody
+
+
 def drains_in_s(waiting: int, note: IngestNote | None) -> float | None:
     """How long (s) until so many operations are settled at the rate of the last minute, if no more came; None: unknown."""
     if not waiting:

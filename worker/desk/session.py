@@ -8,7 +8,6 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,21 +16,17 @@ import typer
 from environs import Env
 
 import entities.operations
-from entities import database
 from entities.errors import InvalidOperation
 from entities.registry import all_entities, entity_named
 from outbox import Outbox, State, UnusableOutbox
 from outbox.states import state_named
 from worker.apply import DatabaseUnavailable
-from worker.connections import database_config
+from worker.desk.reach import bound
 from worker.desk.terminal import UNUSABLE, fail
 from worker.failures import classify
 from worker.settings import FaultySettings, Settings, load_settings
 
 DEFAULT_PATH = "var/outbox.sqlite3"
-
-#: How long (s) the desk waits for rows that others hold locked: it stands in nobody's way for longer.
-LOCK_WAIT_S = 2
 
 _AGO = re.compile(r"(?:(\d+)\s*(s|min|h|d))+", re.IGNORECASE)
 _AGO_PART = re.compile(r"(\d+)\s*(s|min|h|d)", re.IGNORECASE)
@@ -75,7 +70,7 @@ def settings() -> Settings:
 def database_bound() -> Iterator[None]:
     """The models bound to the service's database; ends the program if it cannot be reached."""
     try:
-        with _bound():
+        with bound(settings()):
             yield
     except DatabaseUnavailable as error:
         fail(f"the database cannot be asked: {error} (see DB_HOST and its like)", UNUSABLE)
@@ -89,30 +84,13 @@ def database_bound_if_reachable(is_needed: bool) -> Iterator[bool]:
         return
     is_entered = False
     try:
-        with _bound():
+        with bound(settings()):
             is_entered = True
             yield True
     except DatabaseUnavailable:
         if is_entered:
             raise
         yield False
-
-
-@contextmanager
-def _bound() -> Iterator[None]:
-    config = replace(database_config(settings()), lock_wait_timeout_s=LOCK_WAIT_S)
-    if config.engine == "sqlite" and not Path(config.name).is_file():
-        raise DatabaseUnavailable(f"there is no file {config.name}")
-    database.open_database(config)
-    try:
-        database.execute("SELECT operation_id FROM settled_operations LIMIT 1").fetchall()
-    except peewee.PeeweeException as error:
-        database.close()
-        raise DatabaseUnavailable(classify(error).reason) from error
-    try:
-        yield
-    finally:
-        database.close()
 
 
 def operator() -> str:

@@ -21,6 +21,9 @@ from worker.desk.terminal import WIDE, printable
 from worker.desk.waiting import TOLD_BLOCKERS, Blocker, Waiting, Why
 from worker.desk.words import MEANINGS, age, due, moment, name, outside, state_text, tries, what
 
+#: What is said of a change that no line shows.
+NO_LINES = "only masked values, or the order of keys, differ"
+
 
 def entries_view(entries: Iterable[Entry], width: int) -> RenderableType:
     """A list: a line an entry with its reason at the end, or below it where the terminal is narrow."""
@@ -60,6 +63,18 @@ def entry_view(entry: Entry, history: Iterable[HistoryLine], edits: Sequence[Pay
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
+    for label, value in entry_facts(entry, edits):
+        facts.add_row(label, value)
+    parts: list[RenderableType] = [facts]
+    lines = list(history)
+    if lines:
+        parts += ["", Text("history", style="bold"), _history_table(lines)]
+    parts += ["", Text(f"payload, {len(entry.raw):,} bytes, secrets masked", style="bold")]
+    return Parts(*parts, Text(printable(mask_json(entry.raw))))
+
+
+def entry_facts(entry: Entry, edits: Sequence[PayloadEdit]) -> list[tuple[str, Text | str]]:
+    """All but history and payload: what it is called, and what it is."""
     rows: list[tuple[str, Text | str]] = [
         ("id", f"{entry.entry_id}, at place {entry.seq} in the order"),
         ("state", Text.assemble(state_text(entry.state), f": {MEANINGS[entry.state]}, for {age(entry.changed_at)}")),
@@ -92,14 +107,7 @@ def entry_view(entry: Entry, history: Iterable[HistoryLine], edits: Sequence[Pay
         ("arrived", moment(entry.appended_at)),
         ("changed", moment(entry.changed_at)),
     ]
-    for label, value in rows:
-        facts.add_row(label, value)
-    parts: list[RenderableType] = [facts]
-    lines = list(history)
-    if lines:
-        parts += ["", Text("history", style="bold"), _history_table(lines)]
-    parts += ["", Text(f"payload, {len(entry.raw):,} bytes, secrets masked", style="bold")]
-    return Parts(*parts, Text(printable(mask_json(entry.raw))))
+    return rows
 
 
 def _edited(edits: Sequence[PayloadEdit]) -> str:
@@ -115,27 +123,31 @@ def _history_table(lines: Iterable[HistoryLine]) -> Table:
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for line in lines:
-        happened = f"{line.from_state.label} → {line.to_state.label}"
-        if line.from_state == line.to_state:
-            happened = {IMPORTED: "imported", EDITED: "edited"}.get(line.kind or "", "attempt failed")
-        told = Text(f"attempt {line.attempts}: " if line.attempts and happened == "attempt failed" else "")
-        kind = None if line.kind in (IMPORTED, EDITED) else line.kind
-        parts = [part for part in (line.who and f"by {line.who}", kind, line.why) if part]
-        told.append_text(outside(" · ".join(parts)))
-        table.add_row(moment(line.at), happened, told)
+        table.add_row(moment(line.at), *happened(line))
     return table
+
+
+def happened(line: HistoryLine) -> tuple[str, Text]:
+    """A line of the history: what happened, and by whom or why."""
+    change = f"{line.from_state.label} → {line.to_state.label}"
+    if line.from_state == line.to_state:
+        change = {IMPORTED: "imported", EDITED: "edited"}.get(line.kind or "", "attempt failed")
+    told = Text(f"attempt {line.attempts}: " if line.attempts and change == "attempt failed" else "")
+    kind = None if line.kind in (IMPORTED, EDITED) else line.kind
+    parts = [part for part in (line.who and f"by {line.who}", kind, line.why) if part]
+    return change, told.append_text(outside(" · ".join(parts)))
 
 
 def why_view(waiting: Waiting) -> RenderableType:
     """Why an entry stands where it stands, the answer first."""
     entry = waiting.entry
     head = Text.assemble((f"{entry.entry_id} ", "bold"), f"{what(entry)} ", name(entry.operation_id), "\n")
-    parts: list[RenderableType] = [head.append_text(_answer(waiting))]
+    parts: list[RenderableType] = [head.append_text(answer_text(waiting))]
     if waiting.blockers:
         parts += ["", *_blocker_lines(waiting)]
     if waiting.chain:
         parts += ["", Text("and the first of these waits in turn for", style="bold")]
-        parts += [Padding(_blocker_text(one), (0, 0, 0, 2)) for one in waiting.chain]
+        parts += [Padding(blocker_text(one), (0, 0, 0, 2)) for one in waiting.chain]
         parts.append(Text("so everything hangs on the last one", style="dim"))
     if waiting.paused_because:
         parts += ["", Text("PAUSED: " + "\n        ".join(waiting.paused_because), style="bold red")]
@@ -144,7 +156,8 @@ def why_view(waiting: Waiting) -> RenderableType:
     return Parts(*parts)
 
 
-def _answer(waiting: Waiting) -> Text:
+def answer_text(waiting: Waiting) -> Text:
+    """Why it stands where it stands, in a sentence."""
     entry = waiting.entry
     match waiting.why:
         case Why.SETTLED:
@@ -174,12 +187,13 @@ def _answer(waiting: Waiting) -> Text:
 
 def _blocker_lines(waiting: Waiting) -> Iterable[RenderableType]:
     for blocker in waiting.blockers:
-        yield Padding(_blocker_text(blocker), (0, 0, 0, 2))
+        yield Padding(blocker_text(blocker), (0, 0, 0, 2))
     if waiting.blocked_by > len(waiting.blockers) >= TOLD_BLOCKERS:
         yield Text(f"  and {waiting.blocked_by - len(waiting.blockers):,} more", style="dim")
 
 
-def _blocker_text(blocker: Blocker) -> Text:
+def blocker_text(blocker: Blocker) -> Text:
+    """What comes first, and for the sake of which keys."""
     operation = printable(" ".join(filter(None, (blocker.type, blocker.entity)))) or "undecodable"
     text = Text.assemble((f"{blocker.entry_id} ", "bold"), f"{operation} ", name(blocker.operation_id), "\n  ")
     keys = ", ".join(blocker.keys[:4]) + (f" and {len(blocker.keys) - 4} more" if len(blocker.keys) > 4 else "")
@@ -195,13 +209,16 @@ def _blocker_text(blocker: Blocker) -> Text:
 
 def changes_view(before: bytes, after: bytes) -> RenderableType:
     """What an edit changes, line by line, secrets masked."""
+    styles = {"-": "red", "+": "green"}
+    lines = [Text(line, style=styles.get(line[:1], "dim")) for line in changed_lines(before, after)]
+    return Parts(*lines) if lines else Text(NO_LINES, style="dim")
+
+
+def changed_lines(before: bytes, after: bytes) -> list[str]:
+    """The lines that differ, each behind a `-` or a `+`, and those around them, behind a blank; secrets masked."""
     old, new = (printable(mask_json(raw)).splitlines() for raw in (before, after))
-    lines: list[RenderableType] = []
-    for line in list(difflib.unified_diff(old, new, lineterm="", n=1))[2:]:
-        if not line.startswith("@@"):
-            style = {"-": "red", "+": "green"}.get(line[:1], "dim")
-            lines.append(Text(line, style=style))
-    return Parts(*lines) if lines else Text("only masked values, or the order of keys, differ", style="dim")
+    lines = list(difflib.unified_diff(old, new, lineterm="", n=1))[2:]
+    return [line for line in lines if not line.startswith("@@")]
 
 
 def actions_table(actions: Iterable[DeskAction]) -> Table:

@@ -25,12 +25,12 @@ def status_view(view: Overview, file: str, width: int) -> RenderableType:
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     facts.add_row("outbox", Text(f"{file}  ({view.outbox_id})"))
-    facts.add_row("ingest", _ingest(view))
+    facts.add_row("ingest", ingest_line(view))
     if view.is_fresh and view.note is not None:
-        facts.add_row("servers", _servers(view))
-    facts.add_row("gate", _gate(view))
-    facts.add_row("waiting", _waiting(view))
-    facts.add_row("speed", _speed(view))
+        facts.add_row("servers", servers_line(view))
+    facts.add_row("gate", gate_line(view))
+    facts.add_row("waiting", waiting_line(view))
+    facts.add_row("speed", speed_line(view))
     parts: list[RenderableType] = [facts, "", counts_table(view)]
     if view.groups:
         parts += ["", Text("dead letters by cause", style="bold"), groups_view(view.groups, view.at, width)]
@@ -41,7 +41,8 @@ def status_view(view: Overview, file: str, width: int) -> RenderableType:
     return Parts(*parts)
 
 
-def _ingest(view: Overview) -> Text:
+def ingest_line(view: Overview) -> Text:
+    """Whether an ingest runs on this file."""
     note, told_at = view.note, view.told_at
     if note is None or told_at is None:
         return Text("never ran on this file, or is older than this program", style="yellow")
@@ -56,7 +57,8 @@ def _ingest(view: Overview) -> Text:
     return Text.assemble((silent, BAD), f": it was killed, or hangs ({who}); what it told last is stale and not shown")
 
 
-def _servers(view: Overview) -> Text:
+def servers_line(view: Overview) -> Text:
+    """The servers, as a fresh word of ingest has them."""
     assert view.note is not None
     shown = Text()
     for label, is_well in (
@@ -70,7 +72,8 @@ def _servers(view: Overview) -> Text:
     return shown
 
 
-def _gate(view: Overview) -> Text:
+def gate_line(view: Overview) -> Text:
+    """Whether operations are sent, and if not why."""
     if view.paused_because is None:
         return Text("nothing is sent: no ingest runs on this file", style="yellow" if view.counts.unsettled else DIM)
     if not view.paused_because:
@@ -78,7 +81,8 @@ def _gate(view: Overview) -> Text:
     return Text.assemble(("PAUSED", BAD), ": " + "\n".join(view.paused_because))
 
 
-def _waiting(view: Overview) -> Text:
+def waiting_line(view: Overview) -> Text:
+    """What waits, here and in Kafka."""
     unsettled = view.counts.unsettled
     lag = "" if view.lag is None else f", {view.lag:,} more in Kafka"
     if view.oldest_timestamp is None:
@@ -87,7 +91,8 @@ def _waiting(view: Overview) -> Text:
     return Text(f"{unsettled:,} here{lag}; {oldest}")
 
 
-def _speed(view: Overview) -> Text:
+def speed_line(view: Overview) -> Text:
+    """How fast it goes, and how long it will take."""
     if not view.is_fresh or view.note is None:
         return Text("not known", style=DIM)
     shown = f"{view.note.received_per_s:,.1f}/s in, {view.note.settled_per_s:,.1f}/s settled, over the last minute"

@@ -9,7 +9,11 @@ import pytest
 
 from tests.support.waiting import free_port
 from worker.broker import build_broker
-from worker.dashboard import WsgiApp, dashboard_app, main, serve
+from worker.dashboard import dashboard_app, guarded, main, serve
+from worker.pages.app import pages_app
+from worker.pages.guard import Guard
+from worker.pages.http import WsgiApp
+from worker.pages.place import Place
 from worker.settings import load_settings
 
 NOWHERE = Path("/nowhere/.env")
@@ -20,6 +24,7 @@ class Response:
 
     def __init__(self, app: WsgiApp, path: str) -> None:
         environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": "", "wsgi.input": None}
+        environ["HTTP_HOST"] = "127.0.0.1:8080"
         self.body = b"".join(app(environ, self._start)).decode()
 
     def _start(self, status: str, headers: list[tuple[str, str]]) -> None:
@@ -31,13 +36,13 @@ class Response:
 def app() -> Iterator[WsgiApp]:
     """The dashboard of a Redis that is not there."""
     settings = load_settings({"BROKER_REDIS_URL": f"redis://:geheim@127.0.0.1:{free_port()}/1"}, NOWHERE)
+    guard = Guard.of(settings)
     with closing(build_broker(settings, is_patient=False)) as broker:
-        yield dashboard_app(broker)
+        yield guarded(dashboard_app(broker, pages_app(Place(settings), guard)), guard)
 
 
-@pytest.mark.parametrize("path", ["", "/", "/dramatiq"])
-def test_every_way_leads_to_the_dashboard(app: WsgiApp, path: str) -> None:
-    response = Response(app, path)
+def test_dramatiq_lies_behind_a_slash(app: WsgiApp) -> None:
+    response = Response(app, "/dramatiq")
 
     assert response.status == "302 Found"
     assert response.headers["Location"] == "/dramatiq/"
@@ -60,7 +65,9 @@ def test_a_page_without_redis_says_so_and_looks_again(app: WsgiApp, path: str) -
 
 
 def test_an_address_that_cannot_be_had_ends_the_program(app: WsgiApp) -> None:
-    settings = load_settings({"DASHBOARD_HOST": "192.0.2.1"}, NOWHERE)  # TEST-NET-1: nobody's
+    settings = load_settings(
+        {"DASHBOARD_HOST": "192.0.2.1", "DASHBOARD_USER": "ana", "DASHBOARD_PASSWORD": "geheim"}, NOWHERE
+    )  # TEST-NET-1: nobody's
 
     with pytest.raises(SystemExit) as caught:
         serve(app, settings)

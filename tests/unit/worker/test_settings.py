@@ -41,6 +41,8 @@ A_FILE = str(Path(__file__))
 
 #: What some variables are refused without.
 NEEDED = {
+    "DASHBOARD_USER": {"DASHBOARD_PASSWORD": "geheim"},
+    "DASHBOARD_PASSWORD": {"DASHBOARD_USER": "ana"},
     "DB_SSL_CA": {"DB_SSL": "true"},
     "DB_SSL_CERT": {"DB_SSL": "true", "DB_SSL_KEY": A_FILE},
     "DB_SSL_KEY": {"DB_SSL": "true", "DB_SSL_CERT": A_FILE},
@@ -107,8 +109,10 @@ ANOTHER_VALUE = {
     "WINDOW_MAX_BYTES": ("1000000", "window_max_bytes", 1_000_000),
     "LEASE_MS": ("30000", "lease_ms", 30_000),
     "RECONCILE_INTERVAL_MS": ("100", "reconcile_interval_ms", 100),
-    "DASHBOARD_HOST": ("0.0.0.0", "dashboard_host", "0.0.0.0"),
+    "DASHBOARD_HOST": ("::1", "dashboard_host", "::1"),
     "DASHBOARD_PORT": ("0", "dashboard_port", 0),
+    "DASHBOARD_USER": ("ana", "dashboard_user", "ana"),
+    "DASHBOARD_PASSWORD": ("geheim", "dashboard_password", "geheim"),
     "METRICS_HOST": ("0.0.0.0", "metrics_host", "0.0.0.0"),
     "METRICS_PORT": ("0", "metrics_port", 0),
     "ACTORS_METRICS_PORT": ("9109", "actors_metrics_port", 9109),
@@ -234,6 +238,13 @@ def test_the_repr_hides_passwords() -> None:
     [
         ({"CONSUMER_SESSION_TIMEOUT": "8000"}, "CONSUMER_HEARTBEAT_INTERVAL, CONSUMER_SESSION_TIMEOUT"),
         ({"MAX_RETRY_ATTEMPTS": "18"}, "RETRY_DELAY_MS, MAX_RETRY_ATTEMPTS"),
+        ({"DASHBOARD_HOST": "0.0.0.0"}, "DASHBOARD_HOST, DASHBOARD_USER, DASHBOARD_PASSWORD"),
+        (
+            {"DASHBOARD_HOST": "dashboard.example", "DASHBOARD_USER": "ana"},
+            "DASHBOARD_HOST, DASHBOARD_USER, DASHBOARD_PASSWORD",
+        ),
+        ({"DASHBOARD_PASSWORD": "geheim"}, "DASHBOARD_USER, DASHBOARD_PASSWORD"),
+        ({"DASHBOARD_USER": "a:b", "DASHBOARD_PASSWORD": "geheim"}, "DASHBOARD_USER"),
         (
             {"BATCH_MAX_OPERATIONS": "10000", "WINDOW_MAX_OPERATIONS": "9999"},
             "BATCH_MAX_OPERATIONS, WINDOW_MAX_OPERATIONS",
