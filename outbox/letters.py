@@ -183,8 +183,12 @@ class Letters(Notes, Intake, Announcements):
         self._count({State.DEAD: -1, state: 1})
 
     def note_policy(self, holds_lanes: bool) -> None:
-        """Left by ingest: whether operations wait behind a dead letter on their row, which a replay must then precede."""
-        self.leave_note(HOLDS_LANES, str(holds_lanes))
+        """Left by ingest: whether operations wait behind a dead letter on their row, which a replay must then precede.
+
+        Nothing is written if it says so already: an ingest must be able to start while the disk is full.
+        """
+        if self.note(HOLDS_LANES) is None or self.holds_lanes() != holds_lanes:
+            self.leave_note(HOLDS_LANES, str(holds_lanes))
 
     def holds_lanes(self) -> bool:
         """Whether operations wait behind a dead letter on their row, as ingest has noted it."""

@@ -363,6 +363,38 @@ def test_what_was_applied_is_not_discarded() -> None:
     assert ledger.discard([the_discard_of(operation)]) == 0
 
 
+def test_a_replayed_letter_under_a_reused_id_dies_as_its_next_incarnation() -> None:
+    """Else the ledger would take a discard of the earlier one for a discard of this one."""
+    apply(an_operation("CREATE", "User", a_user(1), id="op_1"))
+    second = an_operation("CREATE", "User", a_user(2), id="op_1")
+    apply(second)
+
+    result = apply(again(second, incarnation=1))
+
+    own_id = second.origin.own_id
+    assert outcomes(result) == [DEAD]
+    assert ledger.settled([own_id])[own_id].incarnation == 1
+
+
+def test_a_replay_in_the_batch_of_its_letter_waits_until_the_ledger_has_said_what_became_of_that() -> None:
+    operation = delete("User", 0)
+
+    result = apply(operation, again(operation, incarnation=1))
+
+    assert outcomes(result) == [DEAD, HANDED_BACK]
+
+
+def test_only_a_dead_letter_of_a_lower_incarnation_is_turned() -> None:
+    dead, applied = delete("User", 0), create_user(1)
+    apply(again(dead, incarnation=2), applied)
+    of_dead, of_applied = (ledger.settled([one.operation_id])[one.operation_id] for one in (dead, applied))
+
+    turned = [ledger.turn(msgspec.structs.replace(of_dead, incarnation=incarnation)) for incarnation in (1, 2, 3)]
+
+    assert turned == [False, False, True]
+    assert not ledger.turn(msgspec.structs.replace(of_applied, incarnation=1))
+
+
 def test_a_discarded_letter_under_a_reused_id_stays_discarded() -> None:
     apply(an_operation("CREATE", "User", a_user(1), id="op_1"))
     second = an_operation("CREATE", "User", a_user(2), id="op_1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import peewee
 import pytest
 
 from entities import ledger
@@ -24,6 +25,7 @@ from tests.support.applying import (
     sqlite_database,
     update,
 )
+from worker import apply as apply_module
 from worker.apply import Fenced, apply_batch
 from worker.messages import Outcome
 
@@ -233,3 +235,17 @@ def test_a_reason_never_shows_a_secret() -> None:
 
     assert outcomes(result) == [DEAD]
     assert "hush" not in reasons(result)[0]
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_lock_that_others_hold_is_no_failure_of_an_operation(is_alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*arguments: object) -> None:
+        raise peewee.OperationalError(1205, "Lock wait timeout exceeded")
+
+    monkeypatch.setattr(apply_module, "_apply", locked)
+    monkeypatch.setattr(apply_module, "RETRY_WAIT_S", 0)
+
+    result = apply(create_user(1), is_alone=is_alone)
+
+    assert outcomes(result) == [HANDED_BACK]
+    assert result.outcomes[0].error_kind == "contention"

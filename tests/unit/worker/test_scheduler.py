@@ -211,6 +211,19 @@ def test_an_outage_burns_no_attempt(desk: Desk) -> None:
     assert (again.actor, again.ids) == (APPLY_OPERATIONS, ["a", "b"])
 
 
+def test_locks_of_others_burn_no_attempt_however_often_they_come(desk: Desk) -> None:
+    desk.append(update("a", 1))
+
+    for _ in range(3):
+        (sent,) = desk.dispatch()
+        desk.settle(sent, Outcome.HANDED_BACK, error_kind="contention", reason="others hold a lock")
+        desk.now_ms += 1_000_000
+
+    entry = desk.outbox.entry(1)
+    assert entry is not None
+    assert (entry.state, entry.attempts) == (State.PENDING, 0)
+
+
 def test_a_batch_that_kills_its_worker_is_taken_apart_and_the_killer_buried(desk: Desk) -> None:
     desk.append(update("a", 1), update("b", 2))
     (sent,) = desk.dispatch()
