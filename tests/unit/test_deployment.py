@@ -79,3 +79,13 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 
     told = [line for line in checked.stderr.splitlines() if "outbox" in line]
     assert (checked.returncode, told) == (0, []), checked.stderr
+
+
+def test_the_target_starts_and_stops_every_unit() -> None:
+    services = {unit.name: unit.read_text() for unit in (COMPOSE / "systemd").glob("*.service")}
+    target = (COMPOSE / "systemd" / "outbox.target").read_text()
+
+    wanted = set(re.findall(r"[\w-]+\.service", target.split("Wants=")[1].splitlines()[0]))
+
+    assert wanted == set(services)
+    assert [name for name, text in services.items() if "PartOf=outbox.target\n" not in text] == []
