@@ -20,10 +20,12 @@ from selenium.webdriver import Chrome
 
 from tests.support import machine
 from tests.support.browser import chromium
+from tests.support.certificates import Certificates, make_certificates
 from tests.support.kafka_server import KafkaServer
 from tests.support.mariadb_server import MariaDBServer
 from tests.support.pipeline import Pipeline
 from tests.support.redis_server import RedisServer
+from tests.support.secure_servers import SecureKafka, SecureMariaDB, SecureRedis
 from tests.support.service import Service, settings_for
 
 # How long one example takes depends on the machine, so it is no property to be tested.
@@ -67,6 +69,42 @@ def the_mariadb(servers_folder: Path) -> Iterator[MariaDBServer]:
 def the_redis(servers_folder: Path) -> Iterator[RedisServer]:
     require("redis")
     server = RedisServer(servers_folder / "redis")
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(servers_folder: Path, certificates: Certificates) -> Iterator[SecureKafka]:
+    """Apache Kafka with TLS and accounts, running."""
+    require("kafka")
+    server = SecureKafka(servers_folder / "secure-kafka", certificates)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def secure_mariadb(servers_folder: Path, certificates: Certificates) -> Iterator[SecureMariaDB]:
+    """MariaDB with TLS and an account that must show a certificate, running."""
+    require("mariadb")
+    server = SecureMariaDB(servers_folder / "secure-mariadb", certificates)
+    server.start()
+    server.create_account()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def secure_redis(servers_folder: Path, certificates: Certificates) -> Iterator[SecureRedis]:
+    """Redis with TLS and an ACL user, running."""
+    require("redis")
+    server = SecureRedis(servers_folder / "secure-redis", certificates)
+    server.start()
     yield server
     server.kill()
 

@@ -21,7 +21,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 from outbox.announcements import Announcement, Audience
 from worker.events import Event, Told
 from worker.fault_points import Point, reach
-from worker.kafka_client import kafka_arguments
+from worker.kafka_client import connected
 from worker.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -154,8 +154,9 @@ class Announcer:
 
 
 def _producer(settings: Settings) -> Producer:
-    producer: Producer = KafkaProducer(
-        **kafka_arguments(settings),
+    producer: Producer = connected(
+        KafkaProducer,
+        settings,
         acks="all",
         retries=5,
         max_in_flight_requests_per_connection=1,

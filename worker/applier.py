@@ -22,6 +22,7 @@ from worker.apply import BatchResult, DatabaseUnavailable, Fenced, apply_batch, 
 from worker.cache import Again, Cache
 from worker.cache.recheck import recheck
 from worker.cache.voucher import Vouchers
+from worker.failures import classify
 from worker.fault_points import Point, reach
 from worker.messages import (
     APPLY_QUEUE,
@@ -40,6 +41,7 @@ from worker.messages import (
     sync_cache_message,
 )
 from worker.outcomes import backoff_ms
+from worker.redis_link import told
 from worker.settings import Settings
 from worker.settlements import pick_up, push, put_down
 from worker.solitude import Room
@@ -193,14 +195,16 @@ class Applier:
                 self._cache.invalidate(sync)
             except redis.RedisError as error:
                 # The write stands. sync_cache goes on until the cache can be reached, and makes it true then.
-                logger.warning("The cache cannot be reached (%s): it is made true later", error)
+                logger.warning("The cache cannot be reached (%s): it is made true later", told(error))
             reach(Point.INVALIDATED)
             self._broker.enqueue(sync_cache_message(sync))
             reach(Point.SYNC_SENT)
         try:
             self._cache.remove_pending(result.settled_keys)
         except redis.RedisError as error:
-            logger.warning("The cache cannot be reached (%s): keys of pending operations stay until they expire", error)
+            logger.warning(
+                "The cache cannot be reached (%s): keys of pending operations stay until they expire", told(error)
+            )
         self._settle(batch, result.outcomes)
 
     def _retry(self, batch: Batch, line: OutcomeLine) -> None:
@@ -262,7 +266,8 @@ def _run_again_while_either_is_away() -> Iterator[None]:
         yield
     except (redis.RedisError, peewee.PeeweeException) as error:
         name = type(error).__name__
-        logger.warning("The cache cannot be made true yet (%s): again in %d ms", name, CACHE_RETRY_MS)
+        why = told(error) if isinstance(error, redis.RedisError) else classify(error).reason
+        logger.warning("The cache cannot be made true yet (%s): again in %d ms", why, CACHE_RETRY_MS)
         raise _retry_in(CACHE_RETRY_MS, name) from None
 
 

@@ -1,11 +1,10 @@
-"""How the settings name the database to connect to, and how a connection is made sure of by TLS."""
+"""How the settings name the database to connect to."""
 
 from __future__ import annotations
 
-import ssl
-
 from entities.database import DatabaseConfig
 from worker.settings import Settings
+from worker.tls import tls_context
 
 
 def database_config(settings: Settings) -> DatabaseConfig:
@@ -23,16 +22,3 @@ def database_config(settings: Settings) -> DatabaseConfig:
         # Well within the lease: when a silent batch is sent again, the locks of the worker that hangs with it are gone.
         idle_transaction_timeout_s=max(1, settings.lease_ms // 2000),
     )
-
-
-def tls_context(ca: str, cert: str, key: str) -> ssl.SSLContext:
-    """What a client of TLS trusts and shows: the server's certificate must be of this authority and of the host's name.
-
-    Parameters:
-      ca: The authority's file; empty for the system's.
-      cert, key: Our own; empty for none.
-    """
-    context = ssl.create_default_context(cafile=ca or None)
-    if cert:
-        context.load_cert_chain(cert, key)
-    return context

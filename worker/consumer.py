@@ -17,7 +17,7 @@ from kafka.errors import KafkaError
 
 from worker.assignor import SoleActiveAssignor
 from worker.events import Event
-from worker.kafka_client import kafka_arguments
+from worker.kafka_client import connected
 from worker.logs import CONSUMER_CONNECTED, SUBSCRIBED, log_event
 from worker.reading import PORTION, AssignmentListener, Reading
 from worker.settings import Settings
@@ -85,8 +85,9 @@ class KafkaIntake:
     def _connect(self) -> KafkaConsumer:
         settings = self._settings
         self._assignor = SoleActiveAssignor()
-        consumer = KafkaConsumer(
-            **kafka_arguments(settings),
+        consumer = connected(
+            KafkaConsumer,
+            settings,
             group_id=settings.kafka_group_id,
             group_instance_id=self._instance_id,
             partition_assignment_strategy=[self._assignor],

@@ -30,6 +30,7 @@ from worker.pages.app import pages_app
 from worker.pages.guard import HEADERS, Guard, Refused
 from worker.pages.http import StartResponse, WsgiApp
 from worker.pages.place import Place
+from worker.redis_link import told
 from worker.settings import Settings, describe_settings, settings_or_exit
 
 #: Where the dashboard lies. Its own links are made from this; it knows itself only with the slash at the end.
@@ -109,7 +110,7 @@ def dashboard_app(broker: ServiceBroker, pages: WsgiApp) -> WsgiApp:
         except Refused:
             raise
         except (redis.RedisError, ConnectionClosed) as error:
-            log_event(_log, logging.WARNING, "Redis does not answer", error=str(error))
+            log_event(_log, logging.WARNING, "Redis does not answer", error=told(error))
             return _page(
                 start_response,
                 "503 Service Unavailable",

@@ -16,6 +16,7 @@ import redis
 
 from worker.events import Event, Lost
 from worker.fault_points import Point, reach
+from worker.redis_link import told
 from worker.settlements import pickups_key
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ class Dispatcher:
             held = self._broker.holds(batch_ids)
             counts = self._broker.client.hmget(pickups_key(self._outbox_id), list(batch_ids)) if batch_ids else []
         except redis.RedisError as error:
-            logger.warning("Redis cannot be asked after batches in flight: %s", error)
+            logger.warning("Redis cannot be asked after batches in flight: %s", told(error))
             return
         finally:
             self._inspections_waiting.release()

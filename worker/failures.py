@@ -16,6 +16,8 @@ from enum import Enum, StrEnum
 import peewee
 from pymysql.constants import CR, ER
 
+from worker.tls import tls_trouble
+
 
 class FailureKind(StrEnum):
     """What is to be done about a failure."""
@@ -76,6 +78,9 @@ class Failure:
 #: PyMySQL: a connection that is closed already. Not a server's number.
 _CLOSED = 0
 
+#: PyMySQL: the server has no TLS.
+_NO_TLS = 2026
+
 _UNAVAILABLE = {
     CR.CR_CONNECTION_ERROR,  # 2002
     CR.CR_CONN_HOST_ERROR,  # 2003 refused
@@ -83,7 +88,7 @@ _UNAVAILABLE = {
     CR.CR_SERVER_GONE_ERROR,  # 2006
     CR.CR_SERVER_LOST,  # 2013 killed, shut down, or slower than read_timeout
     CR.CR_SERVER_LOST_EXTENDED,  # 2055
-    2026,  # TLS: the server has none, see DB_SSL
+    _NO_TLS,
     ER.CON_COUNT_ERROR,  # 1040 too many connections
     1203,  # too many connections of this user
     1226,  # this user's resources of the hour are used up
@@ -285,11 +290,20 @@ def _of_mysql(code: int, text: str) -> Failure:
     else:
         kind = FailureKind.UNEXPECTED
     shown = text if code in _HARMLESS else re.sub(r"'.*'", "'…'", text, flags=re.DOTALL)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        shown += " (see DB_SSL_CA)"
-    elif code == 2026:
-        shown += " (see DB_SSL)"
+    advice = _advice(code, text)
+    shown = f"{shown} ({advice})" if advice else shown
     return Failure(kind, cause, code, name, f"error {code}: {shown}" if shown else f"error {code}")
+
+
+def _advice(code: int, text: str) -> str:
+    """The settings to look at when the server does not let us in; empty for anything else."""
+    if code in (ER.ACCESS_DENIED_ERROR, 1698):
+        return "see DB_USER and DB_PASSWORD, and DB_SSL and DB_SSL_CERT if the account asks for them"
+    if code in (ER.DBACCESS_DENIED_ERROR, ER.BAD_DB_ERROR):
+        return "see DB_NAME, and the rights of DB_USER"
+    if code == _NO_TLS:
+        return "see DB_SSL"
+    return tls_trouble(text, "DB") if code in (CR.CR_CONN_HOST_ERROR, CR.CR_SERVER_LOST) else ""
 
 
 def _of_sqlite(code: int, text: str) -> Failure:

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from worker.connections import tls_context
+from kafka.errors import KafkaError
+
+from worker.kafka_probe import why_refused
 from worker.settings import Settings
+from worker.tls import tls_context
+
+T = TypeVar("T")
+
+
+class KafkaUnreachable(KafkaError):  # type: ignore[misc]
+    """No broker lets us in; the text says why and names the variable to look at."""
+
+    retriable = True
+
+
+def connected(client: Callable[..., T], settings: Settings, **options: Any) -> T:
+    """A client of kafka-python's, connected as the settings say.
+
+    Parameters:
+      client: KafkaConsumer or KafkaProducer.
+      options: its own, besides whom to connect to.
+
+    Raises:
+      KafkaError: `KafkaUnreachable` above all. What is wrong in a mechanism's exchange is a ValueError or less to kafka-python.
+    """
+    reason = why_refused(settings)
+    if reason:
+        raise KafkaUnreachable(reason)
+    try:
+        return client(**kafka_arguments(settings), **options)
+    except (ValueError, AssertionError) as error:
+        raise KafkaUnreachable(f"{type(error).__name__}: {error}") from None
 
 
 def kafka_arguments(settings: Settings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from entities import operations
-from worker.kafka_client import kafka_arguments
+from worker.kafka_client import connected
 from worker.operation_lines import OperationLine, WrongLine, new_operation_id, read_lines, with_operation_id
 from worker.settings import FaultySettings, Settings, load_settings
 
@@ -132,8 +132,9 @@ def send(
       advance: Called with each that Kafka has confirmed.
     """
     try:
-        producer = KafkaProducer(
-            **kafka_arguments(settings),
+        producer = connected(
+            KafkaProducer,
+            settings,
             acks="all",
             retries=10,
             max_in_flight_requests_per_connection=1,  # in order, even if a request is sent again
@@ -142,7 +143,7 @@ def send(
             max_block_ms=METADATA_TIMEOUT_MS,
         )
     except (KafkaError, OSError) as error:
-        raise NotSent(f"Kafka cannot be reached: {_said(error)}; see KAFKA_BROKERS") from None
+        raise NotSent(f"Kafka cannot be reached: {_said(error)}") from None
     unsent = _Unsent()
     try:
         if not _is_there(producer, topic):

@@ -13,13 +13,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 from dramatiq.common import compute_backoff
 from dramatiq.errors import ConnectionClosed
 
 from worker.logs import log_event
+from worker.tls import tls_trouble
 
 #: How long connecting may take, and how long an answer (in ms). Longer than any blocking command of ours waits.
 CONNECT_TIMEOUT_MS = 2000
@@ -39,12 +40,31 @@ T = TypeVar("T")
 
 def connect(url: str) -> redis.Redis:
     """A client for this server. It connects at the first command; a command raises `redis.RedisError` when it fails."""
+    tls: dict[str, Any] = {"ssl_check_hostname": True} if url.startswith("rediss:") else {}
     return redis.Redis.from_url(
         url,
+        **tls,
         socket_connect_timeout=CONNECT_TIMEOUT_MS / 1000,
         socket_timeout=ANSWER_TIMEOUT_MS / 1000,
         socket_keepalive=True,
     )
+
+
+def told(error: Exception) -> str:
+    """What Redis or the way to it complains of, and the variable to look at, if one may be to blame."""
+    queue = "or BROKER_REDIS_URL if it is the queue's"
+    trouble = tls_trouble(str(error), "REDIS")
+    if isinstance(error, redis.AuthenticationError):
+        advice = f"see REDIS_USERNAME and REDIS_PASSWORD, {queue}"
+    elif isinstance(error, redis.exceptions.NoPermissionError):
+        advice = f"see what the user of REDIS_USERNAME may do, {queue}"
+    elif trouble:
+        advice = f"{trouble}, {queue}"
+    elif isinstance(error, redis.TimeoutError) or "reset by peer" in str(error) or "closed by server" in str(error):
+        advice = f"if that lasts: see REDIS_SSL, {queue}"  # what each side says when it alone speaks TLS
+    else:
+        return str(error)
+    return f"{error} ({advice})"
 
 
 class Patience:
@@ -99,7 +119,7 @@ class Patience:
                 return
             self._told_at = now
             for_seconds = round(now - self._down_since)
-        log_event(_log, logging.ERROR, "Redis does not answer", error=str(error), for_seconds=for_seconds)
+        log_event(_log, logging.ERROR, "Redis does not answer", error=told(error), for_seconds=for_seconds)
 
     def note_success(self) -> None:
         """Tell that the outage is over, if there was one."""

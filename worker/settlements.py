@@ -21,6 +21,7 @@ from worker.every import Every
 from worker.fault_points import Point, reach
 from worker.living_workers import living_workers
 from worker.messages import Settlement, decode_settlement, encode_settlement
+from worker.redis_link import told
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class SettlementReader:
         self._stopping = threading.Event()
         self._counting = Every(COUNT_WORKERS_S, time.monotonic)
         self.is_connected = False
+        self._is_told = False
         self.living_workers: int | None = None
 
     def stop(self) -> None:
@@ -89,8 +91,9 @@ class SettlementReader:
             try:
                 self.read()
             except redis.RedisError as error:
-                if self.is_connected:
-                    logger.error("Redis (broker) is not reachable: %s", error)
+                if self.is_connected or not self._is_told:
+                    logger.error("Redis (broker) is not reachable: %s", told(error))
+                    self._is_told = True
                 self.is_connected = False
                 self.living_workers = None
                 self._stopping.wait(BACKOFF_S)

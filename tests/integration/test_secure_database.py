@@ -1,9 +1,7 @@
-"""MariaDB through TLS, with certificates made here: the right authority is let through, any other is told by its variable."""
+"""MariaDB through TLS with an account that must show a certificate: who is not let in is told by the variable to look at."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import peewee
@@ -11,53 +9,16 @@ import pytest
 
 from entities import base, database
 from tests.support.mariadb_server import MariaDBServer
+from tests.support.secure_servers import SECRET, SecureMariaDB
 from worker.connections import database_config
 from worker.failures import FailureKind, classify
 from worker.settings import load_settings
 
 
-def _openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def make_certificates(folder: Path) -> None:
-    """`ca.pem` and `server.pem` with `server.key` signed by it for 127.0.0.1; `other.pem`, an authority of nobody."""
-    for name in ("ca", "other"):
-        subject = ["-subj", f"/CN={name}", "-days", "2"]
-        extensions = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
-        _openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *extensions, *files)
-    request = ["-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr"]
-    _openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", *request)
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
-    _openssl(folder, "x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed)
-
-
-class SecureMariaDB(MariaDBServer):
-    """A server that shows a certificate."""
-
-    def command(self) -> list[str]:
-        return [*super().command(), f"--ssl-cert={self.folder}/server.pem", f"--ssl-key={self.folder}/server.key"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, the_mariadb: MariaDBServer) -> Iterator[SecureMariaDB]:
-    folder = tmp_path_factory.mktemp("tls")
-    make_certificates(folder)
-    secure = SecureMariaDB(folder)
-    secure.start()
-    yield secure
-    secure.kill()
-
-
-def cipher(server: MariaDBServer, **environ: str) -> str:
+def cipher(settings: dict[str, str]) -> str:
     """What the connection of these settings is encrypted with."""
-    settings = load_settings(
-        {"DB_HOST": "127.0.0.1", "DB_PORT": str(server.port), "DB_NAME": "mysql", **environ}, Path("/nowhere/.env")
-    )
     before = base.database.obj
-    database.open_database(database_config(settings))
+    database.open_database(database_config(load_settings(settings, Path("/nowhere/.env"))))
     try:
         return str(database.execute("SHOW STATUS LIKE 'Ssl_cipher'").fetchone()[1])
     finally:
@@ -65,23 +26,47 @@ def cipher(server: MariaDBServer, **environ: str) -> str:
         base.database.obj = before
 
 
-def test_the_connection_is_encrypted_with_the_right_authority(server: SecureMariaDB) -> None:
-    assert cipher(server, DB_SSL="true", DB_SSL_CA=str(server.folder / "ca.pem"))
-
-
-def test_an_unknown_authority_is_an_outage_that_names_its_variable(server: SecureMariaDB) -> None:
+def outage(settings: dict[str, str]) -> str:
+    """Why these settings are not let in; an outage, or the test fails."""
     with pytest.raises(peewee.PeeweeException) as caught:
-        cipher(server, DB_SSL="true", DB_SSL_CA=str(server.folder / "other.pem"))
-
+        cipher(settings)
     failure = classify(caught.value)
     assert failure.kind is FailureKind.UNAVAILABLE
-    assert "see DB_SSL_CA" in failure.reason
+    return failure.reason
 
 
-def test_a_server_without_tls_is_an_outage_that_names_its_variable(mariadb: MariaDBServer) -> None:
-    with pytest.raises(peewee.PeeweeException) as caught:
-        cipher(mariadb, DB_SSL="true")
+def test_an_account_that_shows_its_certificate_is_let_in_and_encrypted(secure_mariadb: SecureMariaDB) -> None:
+    assert cipher(secure_mariadb.settings("mysql"))
 
-    failure = classify(caught.value)
-    assert failure.kind is FailureKind.UNAVAILABLE
-    assert "see DB_SSL" in failure.reason
+
+def test_without_its_certificate_it_is_not(secure_mariadb: SecureMariaDB) -> None:
+    reason = outage(secure_mariadb.settings("mysql") | {"DB_SSL_CERT": "", "DB_SSL_KEY": ""})
+
+    assert "DB_SSL_CERT" in reason
+
+
+def test_a_wrong_password_names_its_variable_and_not_itself(secure_mariadb: SecureMariaDB) -> None:
+    reason = outage(secure_mariadb.settings("mysql") | {"DB_PASSWORD": SECRET + "-not"})
+
+    assert "see DB_USER and DB_PASSWORD" in reason
+    assert SECRET not in reason
+
+
+def test_a_certificate_of_another_name_names_the_host(secure_mariadb: SecureMariaDB) -> None:
+    assert "see DB_HOST" in outage(secure_mariadb.settings("mysql") | {"DB_HOST": "localhost"})
+
+
+def test_an_unknown_authority_names_its_variable(secure_mariadb: SecureMariaDB) -> None:
+    unknown = {"DB_SSL_CA": secure_mariadb.certificates.unknown_authority}
+
+    assert "see DB_SSL_CA" in outage(secure_mariadb.settings("mysql") | unknown)
+
+
+def test_a_server_without_tls_names_its_variable(mariadb: MariaDBServer) -> None:
+    settings = {"DB_HOST": "127.0.0.1", "DB_PORT": str(mariadb.port), "DB_NAME": "mysql", "DB_SSL": "true"}
+
+    assert "(see DB_SSL)" in outage(settings)
+
+
+def test_an_unknown_database_names_its_variable(secure_mariadb: SecureMariaDB) -> None:
+    assert "see DB_NAME" in outage(secure_mariadb.settings("nowhere"))

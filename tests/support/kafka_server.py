@@ -90,12 +90,21 @@ class KafkaServer(Server):
 
     def prepare(self) -> None:
         kafka_jars.fetch()
-        data = self.folder / "kafka-data"
-        ports = {"port": self.port, "controller_port": self.controller_port}
-        self._properties_file.write_text(PROPERTIES.format(data=data, **ports))
+        self._properties_file.write_text(self.properties())
         format_storage = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties_file)]
-        result = subprocess.run(_java(["-Xmx128m"], format_storage), capture_output=True, text=True)
+        result = subprocess.run(
+            _java(["-Xmx128m"], [*format_storage, *self.format_options()]), capture_output=True, text=True
+        )
         assert result.returncode == 0, f"Kafka's storage could not be formatted:\n{result.stdout}{result.stderr}"
+
+    def properties(self) -> str:
+        """The text of its properties file."""
+        ports = {"port": self.port, "controller_port": self.controller_port}
+        return PROPERTIES.format(data=self.folder / "kafka-data", **ports)
+
+    def format_options(self) -> list[str]:
+        """What else its storage is formatted with."""
+        return []
 
     def command(self) -> list[str]:
         memory = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]

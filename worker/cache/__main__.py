@@ -25,6 +25,7 @@ from worker.cache.comparison import Fault, entity_names
 from worker.cache.rows import Cache
 from worker.connections import database_config
 from worker.failures import classify
+from worker.redis_link import told
 from worker.settings import Settings, settings_or_exit
 
 #: How many wrong keys are named without --json.
@@ -88,7 +89,7 @@ def _telling_what_is_unreachable(settings: Settings) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        _fail(f"the cache (Redis at {settings.redis_host}:{settings.redis_port}) cannot be used: {error}", 3)
+        _fail(f"the cache (Redis at {settings.redis_host}:{settings.redis_port}) cannot be used: {told(error)}", 3)
     except peewee.PeeweeException as error:
         where = f"{settings.db_name} at {settings.db_host}:{settings.db_port}"
         _fail(f"the database ({where}) cannot be used: {classify(error).reason}", 3)

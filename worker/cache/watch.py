@@ -16,6 +16,7 @@ from dramatiq.errors import ConnectionClosed
 
 from worker.cache.voucher import Vouchers
 from worker.messages import CacheRecheck, recheck_cache_message
+from worker.redis_link import told
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ class CacheWatch:
                 self._could_look = True
             except (redis.RedisError, ConnectionClosed) as error:
                 if self._could_look:
-                    logger.warning("Whether the cache is true cannot be told while Redis does not answer: %s", error)
+                    logger.warning(
+                        "Whether the cache is true cannot be told while Redis does not answer: %s", told(error)
+                    )
                 self._could_look = False
             except Exception:  # the outermost loop of this thread
                 logger.exception("Looking after the cache failed in a way it should not")
