@@ -1,0 +1,208 @@
+"""The dashboard's pages on the real servers, in Chromium: each action from the click to the row in the database.
+
+What was seen is kept in tests/pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+
+from outbox import State
+from tests.support.pipeline import Pipeline
+from tests.support.streams import a_message, a_user
+from tests.support.waiting import eventually
+
+PICTURES = Path(__file__).resolve().parents[1] / "pictures"
+
+PHONE, DESK = 360, 1280
+
+#: What makes a page wider than the screen.
+TOO_WIDE = """
+    if (document.documentElement.scrollWidth <= arguments[0]) return [];
+    const wide = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > arguments[0]);
+    return wide.map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 40)}`);
+"""
+
+
+class Visitor:
+    """Somebody who works with the pages of a running service."""
+
+    def __init__(self, pipeline: Pipeline, browser: Chrome) -> None:
+        self.pipeline = pipeline
+        self.browser = browser
+        self.address = pipeline.service.dashboard_address
+
+    def open(self, path: str) -> None:
+        self.browser.get(f"{self.address}{path}")
+
+    def text(self) -> str:
+        return self.browser.find_element(By.TAG_NAME, "main").text
+
+    def click(self, words: str) -> None:
+        """The button or link that begins with these words."""
+        self.browser.find_element(By.XPATH, f"//main//*[self::a or self::button][starts-with(., '{words}')]").click()
+
+    def say_why(self, why: str) -> None:
+        self.browser.find_element(By.ID, "why").send_keys(why)
+
+    def see(self, words: str) -> None:
+        eventually(lambda: words in self.text(), 30, lambda: f"{words!r} is on the page, which says\n{self.text()}")
+
+    def picture(self, name: str) -> None:
+        """Keep what is seen, on a phone and on a desk, by day and by night; nothing may be wider than the screen."""
+        PICTURES.mkdir(exist_ok=True)
+        for width in (PHONE, DESK):
+            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE}
+            self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            for scheme in ("light", "dark"):
+                media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+                self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+                shot = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+                (PICTURES / f"{name}-{width}-{scheme}.png").write_bytes(base64.b64decode(shot["data"]))
+            assert self.browser.execute_script(TOO_WIDE, width) == []
+        self.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    def entry_id(self, operation_id: str) -> int:
+        return self.pipeline.dead_letters()[operation_id].entry_id
+
+    def audited(self) -> list[tuple[str, str, int]]:
+        with self.pipeline.outbox() as outbox:
+            return [(one.action, one.why, one.changed) for one in outbox.actions()]
+
+
+@pytest.fixture
+def visitor(pipeline: Pipeline, browser: Chrome) -> Visitor:
+    """A running service with User 1 and Business 1, five letters of one cause, and one with an e-mail that is none."""
+    pipeline.service.start()
+    pipeline.service.start_dashboard()
+    pipeline.send(
+        [
+            a_message("user", "CREATE", "User", a_user("ana@example.co", id=1), timestamp=1),
+            a_message("business", "CREATE", "Business", {"id": 1, "userId": 1, "name": "Panadería"}, timestamp=2),
+        ]
+    )
+    pipeline.wait_until_settled()
+    sales = [{"id": number, "businessId": 1, "monthlyNetSales": "mas_6_smmlv"} for number in range(1, 6)]
+    pipeline.send([a_message(f"sales-{data['id']}", "CREATE", "Finance", data) for data in sales])
+    pipeline.send([a_message("email", "UPDATE", "User", {"id": 1, "email": "nobody", "passwordHash": "s3cr3t"})])
+    pipeline.wait_until_settled()
+    return Visitor(pipeline, browser)
+
+
+def mend_sales(pipeline: Pipeline) -> None:
+    statement = "ALTER TABLE finanzas MODIFY ventas_netas_mes ENUM('menos_1_smmlv', 'mas_6_smmlv')"
+    pipeline.mariadb.execute(statement, database=pipeline.database)
+
+
+def test_a_group_is_found_and_replayed_once_its_cause_is_mended(visitor: Visitor) -> None:
+    pipeline = visitor.pipeline
+    visitor.open("/")
+    visitor.picture("overview")
+    visitor.open("/groups")
+    visitor.picture("groups")
+    visitor.click("Replay the group")
+    visitor.see("0 would be applied, 5 would fail")
+    visitor.picture("replay-that-would-fail")
+    mend_sales(pipeline)
+    visitor.browser.refresh()
+    visitor.see("5 would be applied, 0 would fail")
+    visitor.picture("replay")
+
+    visitor.say_why("the ENUM was mended")
+    visitor.click("Replay 5")
+    visitor.see("5 replayed")
+    pipeline.wait_until_settled()
+
+    assert pipeline.dead_letters().keys() == {"email"}
+    assert pipeline.query("SELECT COUNT(*) FROM finanzas WHERE ventas_netas_mes = 'mas_6_smmlv'") == [(5,)]
+    assert visitor.audited() == [("replay", "the ENUM was mended", 5)]
+
+
+def test_a_letter_is_searched_edited_and_replayed(visitor: Visitor) -> None:
+    pipeline, browser = visitor.pipeline, visitor.browser
+    visitor.open("/letters")
+    browser.find_element(By.ID, "q").send_keys("e-mail")
+    visitor.click("Search")
+    visitor.see("1 shown")
+    visitor.picture("search")
+    visitor.click(str(visitor.entry_id("email")))
+    visitor.see("Payload")
+    visitor.picture("entry")
+    visitor.click("Edit")
+    typed = browser.find_element(By.ID, "text")
+    payload = json.loads(typed.get_attribute("value") or "")
+    payload["data"]["email"] = "nueva@example.co"
+    typed.clear()
+    typed.send_keys(json.dumps(payload, indent=2))
+    visitor.picture("edit")
+    visitor.click("Look at the changes")
+    visitor.see("would be applied to User:1")
+    visitor.picture("edit-review")
+    assert "s3cr3t" not in browser.page_source
+
+    visitor.say_why("a typo")
+    visitor.click("Take and replay")
+    visitor.see("Edited and replayed")
+    pipeline.wait_until_settled()
+
+    assert "email" not in pipeline.dead_letters()
+    assert pipeline.query("SELECT email, password_hash FROM usuarios WHERE id = 1") == [("nueva@example.co", "s3cr3t")]
+    assert visitor.audited() == [("replay", "a typo", 1), ("edit", "a typo", 1)]
+
+
+def test_chosen_letters_are_discarded_and_one_is_replayed_by_force(visitor: Visitor) -> None:
+    pipeline, browser = visitor.pipeline, visitor.browser
+    visitor.open("/letters?entity=Finance")
+    for box in browser.find_elements(By.CSS_SELECTOR, "td.tick input")[:2]:
+        box.click()
+    visitor.see("2 chosen")
+    visitor.picture("chosen")
+    visitor.click("Discard the chosen")
+    visitor.say_why("not wanted")
+    visitor.picture("discard")
+    visitor.click("Discard 2")
+    visitor.see("2 discarded")
+
+    pipeline.mariadb.execute("ALTER TABLE usuarios MODIFY email VARCHAR(255)", database=pipeline.database)
+    pipeline.send([a_message("newer", "UPDATE", "User", {"id": 1, "firstName": "Neu", "passwordHash": "newer"})])
+    pipeline.wait_until_settled()
+    visitor.open(f"/replay?id={visitor.entry_id('email')}")
+    visitor.see("It would go back in time")
+    visitor.picture("back-in-time")
+    visitor.say_why("x")
+    visitor.click("Replay 1")
+    visitor.see("tick the box")
+    unforced = pipeline.dead_letters().keys()
+    browser.find_element(By.ID, "force").click()
+    visitor.click("Replay 1")
+    visitor.see("Replayed")
+    pipeline.wait_until_settled()
+
+    assert "email" in unforced
+    assert [entry.state for entry in pipeline.entries()].count(State.DISCARDED) == 2
+    assert pipeline.dead_letters()["email"].incarnation == 1  # it was sent again, and is no e-mail address still
+    assert visitor.audited() == [("replay", "x", 1), ("discard", "not wanted", 2)]
+
+
+def test_the_figures_renew_themselves_and_tell_of_a_stopped_ingest(visitor: Visitor) -> None:
+    pipeline, browser = visitor.pipeline, visitor.browser
+    visitor.open("/")
+    visitor.see("open: operations are sent")
+
+    pipeline.send([a_message(f"more-{number}", "UPDATE", "User", {"id": 1}) for number in range(200)])
+    pipeline.wait_until_settled()
+    drawn = "return [...document.querySelectorAll('[data-last]')].every((one) => one.textContent !== '–')"
+    eventually(lambda: browser.execute_script(drawn), 30, "every chart has figures, latency from /metrics too")
+    visitor.picture("live")
+    pipeline.service.ingest.stop()
+
+    visitor.see("no ingest runs on this file")
+    visitor.see("Database not known")
+    visitor.picture("ingest-stopped")
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
