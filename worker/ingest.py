@@ -47,7 +47,7 @@ from worker.logs import WORKER_STATUS, configure_logging, log_event
 from worker.metrics import Metrics, Standing
 from worker.metrics_server import serve_metrics
 from worker.redis_link import connect
-from worker.refusals import OUTBOX_REFUSES
+from worker.refusals import OUTBOX_REFUSES, first_cause
 from worker.settings import Settings, describe_settings, settings_or_exit
 from worker.settlements import SettlementReader
 from worker.status import status_fields
@@ -264,7 +264,7 @@ class Ingest:
                 is_stopped=is_stopped,
             )
         except OUTBOX_REFUSES as error:
-            logger.warning("No word could be left for the desk: %s", error)
+            logger.warning("No word could be left for the desk: %s", first_cause(error))
 
 
 def main() -> None:
@@ -284,7 +284,7 @@ def main() -> None:
         hold_alone(settings.outbox_path)
         ingest = Ingest(settings)
     except (OutboxInUse, UnusableOutbox, OSError, *OUTBOX_REFUSES) as error:
-        logger.error("The outbox cannot be opened: %s", error)
+        logger.error("The outbox cannot be opened: %s", first_cause(error))
         raise SystemExit(1) from None
     ingest.run()
 

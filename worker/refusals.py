@@ -51,13 +51,13 @@ class Refusals:
 
     def wait(self, error: Exception) -> None:
         """A write was refused: say so, and wait before it is tried again."""
-        logger.error("The outbox cannot be written: %s; nothing is lost, it is tried again", _first(error))
+        logger.error("The outbox cannot be written: %s; nothing is lost, it is tried again", first_cause(error))
         self.is_refusing = True
         self._tell()
         self._pause(REFUSED_PAUSE_S)
 
 
-def _first(error: BaseException) -> BaseException:
+def first_cause(error: BaseException) -> BaseException:
     """What went wrong first: SQLite undoes a transaction for which there is no room, and then undoing it fails."""
     while error.__context__ is not None:
         error = error.__context__

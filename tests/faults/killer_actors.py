@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from entities.base import Entity
@@ -19,11 +20,16 @@ from worker import ingest
 
 IS_INGEST = __name__ == "__main__"
 
+#: In the programs' working folder: a character for each death.
+DEATHS = Path("deaths")
+
 
 @operation_type("KILL")
 def kill(entity: type[Entity], data: dict[str, Any]) -> Sequence[RowAction]:
     """An UPDATE for ingest, which plans it; death for a worker, which applies it."""
     if not IS_INGEST:
+        with DEATHS.open("a") as deaths:
+            deaths.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
     return (update(entity, data),)
 

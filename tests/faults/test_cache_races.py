@@ -8,8 +8,8 @@ from tests.support.cache_race import Place, race
 from tests.support.mariadb_server import MariaDBServer
 from tests.support.redis_server import RedisServer
 
-#: About 20 s on two cores; `tests/faults/race --actions 1000000` takes its time.
-ACTIONS, HEATS = 15_000, 15
+#: Some 15 s on two cores; `tests/faults/race --actions 1000000` takes its time.
+ACTIONS, HEATS = 10_000, 10
 
 
 @pytest.fixture

@@ -37,13 +37,10 @@ def test_an_operation_that_kills_its_worker_each_time_ends_as_a_dead_letter_and_
     ]
     pipeline.send([*users, killer, *updates], partitions=1)
     pipeline.service.start()
-    deaths = 0
 
     def settled() -> bool:
-        nonlocal deaths
         if pipeline.service.actors.exit_code is not None:  # Dramatiq's main process ends with its child
             assert pipeline.service.actors.wait_for_exit() == 1
-            deaths += 1
             pipeline.service.start_actors()
         counts = pipeline.counts()
         return counts.total == pipeline.sent and counts.unsettled == 0
@@ -53,7 +50,8 @@ def test_an_operation_that_kills_its_worker_each_time_ends_as_a_dead_letter_and_
     [letter] = pipeline.dead_letters().values()
     assert (letter.operation_id, letter.error_kind) == ("killer", "deadly")
     assert "its worker died" in (letter.reason or "")
-    assert deaths >= 3
+    deaths = (pipeline.service.folder / "deaths").read_text()
+    assert len(deaths) >= 3  # in its batch and by itself; two of one main process may die together
     others = [entry for entry in pipeline.entries() if entry.operation_id != "killer"]
     assert {entry.attempts for entry in others} == {0}
     [(ana, rojas)] = pipeline.query("SELECT sum(nombre = 'Ana'), sum(apellido = 'Rojas') FROM usuarios")

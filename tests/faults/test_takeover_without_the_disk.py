@@ -74,26 +74,26 @@ def test_the_next_host_goes_on_from_the_marks_and_the_lost_disk_that_comes_back_
 ) -> None:
     a, b = hosts
     first_times = (1_700_000_000_000, 1_700_000_100_000, 1_700_000_200_000)
-    streams = [mixed_stream(count, 7 + count, time) for count, time in zip((900, 150, 151), first_times, strict=True)]
+    streams = [mixed_stream(count, 7 + count, time) for count, time in zip((500, 150, 151), first_times, strict=True)]
     bad = a_message("bad", "DELETE", "User", {"id": 0}, timestamp=1)
     pipeline.send([bad, *streams[0]])
     a.start()
     b.start_ingest()
-    eventually(lambda: pipeline.counts().applied >= 200, 60, a.log_tails, ignoring=(OSError,))
+    eventually(lambda: pipeline.counts().applied >= 100, 60, a.log_tails, ignoring=(OSError,))
 
     lose(a, keep_in=tmp_path / "disk")
     b.ingest.wait_for_log(ACTIVE, timeout=60)
-    wait_for_lines(pipeline, 901)
+    wait_for_lines(pipeline, 501)
     give_back(a, tmp_path / "disk")
     after = a.ingest.log_position()
     a.start_ingest()
     pipeline.send(streams[1])
-    wait_for_lines(pipeline, 1_051)
+    wait_for_lines(pipeline, 651)
     assert ACTIVE not in a.ingest.log(after)
     b.ingest.stop()
     a.ingest.wait_for_log(ACTIVE, timeout=60, after=after)
     pipeline.send(streams[2])
-    wait_for_lines(pipeline, 1_202)
+    wait_for_lines(pipeline, 802)
 
     messages = [message for stream in streams for message in stream]
     rows, refused = pipeline.serial_rows(messages)

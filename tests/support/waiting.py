@@ -6,6 +6,7 @@ duration, so that a slow machine makes a test slower and not red.
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
@@ -62,10 +63,12 @@ def free_port() -> int:
     """A TCP port of 127.0.0.1 that is free now, and that this process has not handed out before.
 
     It lies below the range from which the kernel takes the ports of outgoing connections. A port of that range could be
-    taken while its server is down: by any connection, or by a client that retries until it is connected to itself.
+    taken while its server is down: by any connection, or by a client that retries until it is connected to itself. Where the
+    tests run in several processes, each has its own share: another's server that is down for a moment keeps its port.
     """
+    number, processes = _which_process()
     for _ in range(1000):
-        port = random.randrange(LOWEST_PORT, _first_client_port())
+        port = random.randrange(LOWEST_PORT + number, _first_client_port(), processes)
         if port not in _ports_given_out and _can_bind(port):
             _ports_given_out.add(port)
             return port
@@ -77,6 +80,12 @@ def can_connect(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _which_process() -> tuple[int, int]:
+    """The number (from 0) of this process among those in which pytest-xdist runs the tests, and how many they are."""
+    name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    return int(name.removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def _first_client_port() -> int:

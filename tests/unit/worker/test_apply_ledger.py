@@ -384,6 +384,12 @@ def test_a_replay_in_the_batch_of_its_letter_waits_until_the_ledger_has_said_wha
     assert outcomes(result) == [DEAD, HANDED_BACK]
 
 
+def test_a_letter_twice_in_one_batch_is_dead_twice() -> None:
+    operation = delete("User", 0)
+
+    assert outcomes(apply(operation, again(operation))) == [DEAD, DEAD]
+
+
 def test_only_a_dead_letter_of_a_lower_incarnation_is_turned() -> None:
     dead, applied = delete("User", 0), create_user(1)
     apply(again(dead, incarnation=2), applied)
