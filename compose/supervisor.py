@@ -26,7 +26,17 @@ from worker.settings import FaultySettings, variables
 #: The programs in the order in which they are stopped: who reads first, who serves last.
 PROGRAMS = {
     "ingest": ("-m", "worker.ingest"),
-    "actors": ("-m", "dramatiq", "worker.actors", "--processes", "2", "--threads", "4"),
+    "actors": (
+        "-m",
+        "dramatiq",
+        "worker.actors",
+        "--processes",
+        "2",
+        "--threads",
+        "4",
+        "--worker-fork-timeout",
+        "5000",
+    ),
     "dashboard": ("-m", "worker.dashboard"),
 }
 
