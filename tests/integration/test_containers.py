@@ -62,7 +62,7 @@ def test_ours_in_containers_apply_survive_a_kill_and_stop_in_order(boxes: Contai
     boxes.start_again("actors")
     wait_until_applied(boxes, pipeline, 1000)
 
-    boxes.run_in("actors", "python", "-c", KILL_THE_MAIN_PROCESS)
+    boxes.start_in("actors", "python", "-c", KILL_THE_MAIN_PROCESS)
     eventually(lambda: boxes.restarts("actors") == 1, PATIENCE, boxes.told)
     pipeline.send(users("c", 500))
     wait_until_applied(boxes, pipeline, 1500)

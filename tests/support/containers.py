@@ -103,6 +103,10 @@ class Containers:
         """
         return self._docker("exec", self._container(program), *command)
 
+    def start_in(self, program: str, *command: str) -> None:
+        """Start a command in the container and wait for nothing: it may end the container, and itself with it."""
+        self._docker("exec", "--detach", self._container(program), *command)
+
     def state(self, program: str) -> dict[str, Any]:
         """Docker's State of the container: Status, ExitCode, Health …"""
         return dict(self._inspect(program)["State"])
