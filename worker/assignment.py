@@ -132,7 +132,19 @@ def where_to_start(
         assert known is not None
         if log.end < known.next_offset:
             return Start(Why.MADE_ANEW, known.generation + 1, log.begin)
-        return Start(Why.COMMIT_LOST, known.generation, log.begin, archives=True, check=_within(known.last, log))
+        if known.last is None:
+            # Without a record to look at, a topic made anew would go unnoticed.
+            return Start(Why.COMMIT_LOST, known.generation, log.begin, archives=True)
+        # Killed before its first commit, or the commits were deleted; nobody has gone further. Reading all again would give
+        # what was already applied another place in the order.
+        offset = max(known.next_offset, log.begin)
+        return Start(
+            Why.COMMIT_LOST,
+            known.generation,
+            offset,
+            check=_within(known.last, log),
+            skipped=offset - known.next_offset,
+        )
     is_ours = metadata is not None and metadata.outbox_id == outbox_id
     if known is not None and is_ours and known.next_offset >= commit.offset:
         if log.end < known.next_offset:

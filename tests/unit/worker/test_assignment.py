@@ -73,11 +73,17 @@ def test_a_log_that_ends_before_our_position_was_made_anew() -> None:
     assert (start.why, start.generation, start.offset, start.archives) == (Why.MADE_ANEW, 3, 0, False)
 
 
-def test_a_lost_commit_is_read_again_from_the_beginning_under_the_same_generation() -> None:
+def test_without_a_commit_our_own_outbox_tells_where_to_go_on() -> None:
     start = where_to_start(OURS, Known(1, 50, last(49)), commit=None, log=LogRange(8, 100))
 
-    assert (start.why, start.generation, start.offset, start.archives) == (Why.COMMIT_LOST, 1, 8, True)
+    assert (start.why, start.generation, start.offset, start.archives) == (Why.COMMIT_LOST, 1, 50, False)
     assert start.check == last(49)
+
+
+def test_without_a_commit_and_a_record_to_look_at_all_is_read_again() -> None:
+    start = where_to_start(OURS, Known(1, 50, None), commit=None, log=LogRange(8, 100))
+
+    assert (start.why, start.generation, start.offset, start.archives) == (Why.COMMIT_LOST, 1, 8, True)
 
 
 def test_the_deleted_topic_s_entries_stay_when_another_record_stands_in_the_place() -> None:
