@@ -151,9 +151,11 @@ def test_everything_is_down_at_the_start_and_comes_up_later(pipeline: Pipeline) 
     pipeline.service.ingest.wait_for_log("Database is now UNHEALTHY")
     pipeline.service.start_actors()
     pipeline.kafka.start()
+    # a new group reads nothing until the database has said whether it knows the topic
+    pipeline.service.ingest.wait_for_log("asking the database what it knows")
+    pipeline.mariadb.start()
     eventually(lambda: pipeline.counts().total == 1, 60, "the operation is persisted", ignoring=(OSError,))
     pipeline.redis_server.start()
-    pipeline.mariadb.start()
 
     pipeline.wait_until_settled()
     pipeline.wait_until_the_cache_is_true()

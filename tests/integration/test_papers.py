@@ -76,8 +76,11 @@ def a_backlog(pipeline: Pipeline) -> Iterator[str]:
     """Without actors; the README's own command has more of them work it off."""
     pipeline.service.actors.stop()
     names = [f"La Esquina {number}" for number in range(10)]
-    pipeline.send([a_message(name, "UPDATE", "Business", {"id": 1, "name": name}) for name in names], partitions=1)
-    eventually(lambda: pipeline.counts().unsettled == 10, 30, "ten wait", ignoring=(OSError,))
+    updates = [a_message(name, "UPDATE", "Business", {"id": 1, "name": name}) for name in names]
+    pipeline.send(updates[:1], partitions=1)
+    eventually(lambda: pipeline.counts().dispatched == 1, 30, "the first is on its way", ignoring=(OSError,))
+    pipeline.send(updates[1:], partitions=1)
+    eventually(lambda: pipeline.counts().pending == 9, 30, "nine wait for it", ignoring=(OSError,))
     yield names[-1]
     pipeline.service.start_actors()
 

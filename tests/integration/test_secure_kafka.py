@@ -50,7 +50,7 @@ REFUSALS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def topic(secure_kafka: SecureKafka) -> str:
     secure_kafka.create_topic("operations", partitions=1)
     return "operations"
