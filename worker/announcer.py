@@ -1,8 +1,9 @@
 """Tells Kafka's topic of dead letters (``TOPIC_DEAD_LETTERS``) of each operation that has become one.
 
 The value is the payload as it came from Kafka, secrets included; what there is to say of it stands in the headers, whose reason
-is redacted. The outbox keeps what is still to be told until Kafka has confirmed it, so each death is told at least once: a kill
-at the wrong moment tells it twice, with the same `operation-id` and `incarnation`. Not promised: the order of the letters.
+is redacted. The key is the operation's id, so the letters of one operation (a replay may die again) stand in one partition, in
+their order; letters of different operations have none. The outbox keeps what is still to be told until Kafka has confirmed it,
+so each death is told at least once: a kill at the wrong moment tells it twice, with the same `operation-id` and `incarnation`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Headers = list[tuple[str, bytes]]
 class Producer(Protocol):
     """What is used of kafka-python's KafkaProducer."""
 
-    def send(self, topic: str, value: bytes | None = None, *, headers: Headers) -> Any: ...
+    def send(self, topic: str, value: bytes | None = None, key: bytes | None = None, *, headers: Headers) -> Any: ...
     def flush(self, timeout: float | None = None) -> None: ...
     def close(self, timeout: float | None = None) -> None: ...
 
@@ -71,6 +72,11 @@ def headers_of(death: Announcement) -> Headers:
         "died-at": datetime.fromtimestamp(death.at / 1000, UTC).isoformat(timespec="milliseconds"),
     }
     return [(name, str(value).encode(errors="replace")) for name, value in told.items() if value is not None]
+
+
+def key_of(death: Announcement) -> bytes:
+    """The operation's id: Kafka keeps the order of what has one key."""
+    return death.operation_id.encode(errors="replace")
 
 
 class Announcer:
@@ -130,7 +136,7 @@ class Announcer:
         if self._producer is None:
             self._producer = self._connect()
         producer = self._producer
-        sent = [producer.send(self._topic, death.raw, headers=headers_of(death)) for death in deaths]
+        sent = [producer.send(self._topic, death.raw, key_of(death), headers=headers_of(death)) for death in deaths]
         producer.flush(CONFIRM_TIMEOUT_S)
         for death, future in zip(deaths, sent, strict=True):
             try:
@@ -144,7 +150,7 @@ class Announcer:
         """One that the topic has no room for must not keep the others from being told."""
         left_out = f"{len(death.raw or b'')} bytes, more than the topic takes"
         headers = [*headers_of(death), ("payload-left-out", left_out.encode())]
-        producer.send(self._topic, b"", headers=headers).get(CONFIRM_TIMEOUT_S)
+        producer.send(self._topic, b"", key_of(death), headers=headers).get(CONFIRM_TIMEOUT_S)
 
     def _disconnect(self) -> None:
         producer, self._producer = self._producer, None

@@ -35,10 +35,14 @@ class Producer:
         self.failures = failures
         self.takes_bytes = takes_bytes
         self.sent: list[tuple[str, bytes, dict[str, bytes]]] = []
+        self.keys: list[bytes | None] = []
         self.closed = 0
 
-    def send(self, topic: str, value: bytes | None = None, *, headers: Headers) -> Confirmation:
+    def send(
+        self, topic: str, value: bytes | None = None, key: bytes | None = None, *, headers: Headers
+    ) -> Confirmation:
         assert value is not None
+        self.keys.append(key)
         self.sent.append((topic, value, dict(headers)))
         if len(value) > self.takes_bytes:
             return Confirmation(MessageSizeTooLargeError())
@@ -79,6 +83,7 @@ def test_what_kafka_has_confirmed_is_told_with_the_value_as_it_came() -> None:
     Announcer(SETTINGS, told.append, lambda: producer).tell_portion([a_death(4, b"\xff raw"), a_death(5)])
 
     assert [(topic, value) for topic, value, _ in producer.sent] == [("dead", b"\xff raw"), ("dead", b"{}")]
+    assert producer.keys == ["op-ñ".encode()] * 2
     assert told == [Told(Audience.DEAD_LETTER_TOPIC, [4, 5])]
 
 
@@ -98,6 +103,7 @@ def test_a_letter_too_large_for_the_topic_is_told_without_its_payload_and_holds_
 
     topic, value, headers = producer.sent[-1]
     assert (topic, value, headers["payload-left-out"]) == ("dead", b"", b"9 bytes, more than the topic takes")
+    assert producer.keys == ["op-ñ".encode()] * 3
     assert told == [Told(Audience.DEAD_LETTER_TOPIC, [1, 2])]
 
 
