@@ -14,7 +14,7 @@ from tests.support.streams import a_message, a_user
 
 #: How long (s) they are watched at scale 1, and how long (s) they are left alone before: a cache's lists are dropped 2 s
 #: after the last write.
-SECONDS, BEFORE_S = 20.0, 4.0
+SECONDS, BEFORE_S = 15.0, 4.0
 
 
 def measure(bench: Bench, options: argparse.Namespace | None = None) -> None:

@@ -17,7 +17,7 @@ from tests.support.streams import a_message, a_user
 FIRST_TIMESTAMP = 1_700_000_000_000
 
 #: Operations at scale 1. One by one is slow: it gets the first so many of them.
-CREATES, MIXED, CONFLICTS, ONE_BY_ONE = 100_000, 30_000, 30_000, 8_000
+CREATES, MIXED, CONFLICTS, ONE_BY_ONE = 100_000, 25_000, 25_000, 6_000
 
 #: No stream is shorter than this, whatever the scale.
 SHORTEST = 500
