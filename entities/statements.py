@@ -132,6 +132,20 @@ def rows_for_share(entity: type[Entity], ids: Collection[int]) -> list[Entity]:
     return list(query)
 
 
+def values_for_share(entity: type[Entity], names: tuple[str, ...], ids: Collection[int]) -> list[Sequence[Any]]:
+    """Of the rows as they now are the values of these attributes, in this order, locked as by `rows_for_share`.
+
+    As the driver tells them, which is how Peewee would have them: but for SQLite, which knows no dates.
+    """
+    columns = ", ".join(_column(entity, name) for name in names)
+    text = f"SELECT {columns} FROM {_table(entity)} WHERE id IN ({database.placeholders(len(ids))})"
+    rows: list[Sequence[Any]] = database.execute(text + database.share_lock(), list(ids)).fetchall()
+    if not database.is_sqlite():
+        return rows
+    fields = [entity._meta.fields[name] for name in names]
+    return [[field.python_value(value) for field, value in zip(fields, row, strict=True)] for row in rows]
+
+
 def _insert_text(entity: type[Entity], columns: tuple[str, ...], count: int) -> str:
     head, row = _insert_parts(entity, columns, database.is_sqlite())
     return head + ",".join([row] * count)

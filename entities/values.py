@@ -221,7 +221,7 @@ class Timestamp(Attribute, peewee.DateTimeField):
 
     def to_wire(self, value: Any) -> Any:
         if isinstance(value, datetime):
-            return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+            return value.isoformat(timespec="milliseconds") + "Z"
         return None  # 0000-00-00, which the driver cannot turn into a date
 
     def sql_type(self, dialect: str) -> str:

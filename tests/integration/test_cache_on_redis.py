@@ -181,7 +181,7 @@ def test_the_database_is_asked_once_an_entity_and_redis_once_a_portion(cache: Ca
         cache.fill([*result.touched_keys, *more.touched_keys])
 
     assert len(sent.texts) == 2
-    assert calls(client)["evalsha"] == commands["evalsha"] + 1
+    assert calls(client)["evalsha"] == commands["evalsha"] + 2  # the leases, the values
 
 
 def calls(client: redis.Redis) -> dict[str, int]:

@@ -118,6 +118,10 @@ class ModelRedis:
         value = self._live(key)
         return False if value is None else value
 
+    def _mget(self, *keys: bytes) -> list[Any]:
+        values = [self._live(key) for key in keys]
+        return [value if isinstance(value, bytes) else False for value in values]
+
     def _set(self, key: bytes, value: bytes, unit: bytes = b"", time: bytes = b"") -> bytes:
         self._data[key] = value
         self._expires.pop(key, None)

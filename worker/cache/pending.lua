@@ -3,12 +3,14 @@
 -- KEYS: the notes' keys. ARGV: for each the operation's id. Answers how many were removed. What is no such note is left alone.
 
 local removed = 0
+-- MGET tells nothing of a key that is no string, and most rows have no note at all: one command for all of them.
+local notes = #KEYS > 0 and redis.call("MGET", (unpack or table.unpack)(KEYS)) or {}
 for number, key in ipairs(KEYS) do
-  local kind = redis.call("TYPE", key)
-  local note = (kind.ok or kind) == "string" and redis.call("GET", key)
+  local note = notes[number]
   if note then
     local is_json, content = pcall(cjson.decode, note)
     if is_json and type(content) == "table" and tostring(content.operationId) == ARGV[number] then
+      -- A key that stands twice here was removed for its first operation, if that was the one.
       removed = removed + redis.call("DEL", key)
     end
   end

@@ -22,10 +22,10 @@ import peewee
 import redis
 
 from entities import database
-from entities.cache_value import cache_key, cache_value
+from entities.cache_value import cache_values, cached_names
 from entities.errors import InvalidOperation
 from entities.registry import entity_named
-from entities.statements import rows_for_share
+from entities.statements import values_for_share
 from worker.cache import lists
 from worker.cache.scripts import run_script
 from worker.failures import FailureKind, classify
@@ -39,7 +39,7 @@ VALUE_TTL_S = 3_600
 #: How long a lease stays, in seconds: longer than rows may be waited for.
 LEASE_TTL_S = 120
 
-#: The most keys of one script, one SELECT, one UNLINK.
+#: The most keys of one script, one SELECT, one UNLINK. A script unpacks them onto Lua's stack: 8,000 is the most it takes.
 KEYS_PER_PORTION = 500
 
 #: How often a row that is written while it is read is read anew at once; then later.
@@ -147,10 +147,7 @@ class Cache:
     def _fill_portion(self, keys: Sequence[str]) -> list[str]:
         """One round; the keys whose lease was lost. If others' locks were in the way, all of them."""
         lease = secrets.token_hex(8)
-        with self.client.pipeline(transaction=False) as pipeline:
-            for key in keys:
-                pipeline.set(_lease(key), lease, ex=LEASE_TTL_S)
-            pipeline.execute()
+        run_script(self.client, "lease", [_lease(key) for key in keys], [lease, LEASE_TTL_S])
         reach(Point.LEASED)
         try:
             with database.transaction():
@@ -204,8 +201,8 @@ def _read(keys: Sequence[str], with_secrets: bool) -> dict[str, bytes]:
             entity = entity_named(entity_name)
         except InvalidOperation:
             continue  # from a version that knew it: nobody keeps the key true any more, so it goes
-        for row in rows_for_share(entity, row_ids):
-            values[cache_key(entity_name, row.id)] = cache_value(row, with_secrets)
+        rows = values_for_share(entity, cached_names(entity, with_secrets), row_ids)
+        values.update(cache_values(entity, rows, with_secrets))
     return values
 
 

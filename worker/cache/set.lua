@@ -5,10 +5,14 @@
 -- Answers with the numbers (from 1) of the rows whose lease was gone: a write or a flush came between, so they must be read
 -- anew. A row with another reader's lease is left to that one: a write after its read will find its lease in turn.
 
-local lost = {}
+local leases = {}
 for number = 1, #KEYS / 2 do
-  local key, lease = KEYS[2 * number - 1], KEYS[2 * number]
-  local holder = redis.call("GET", lease)
+  leases[number] = KEYS[2 * number]
+end
+local holders = #leases > 0 and redis.call("MGET", (unpack or table.unpack)(leases)) or {}
+local lost, own = {}, {}
+for number, lease in ipairs(leases) do
+  local key, holder = KEYS[2 * number - 1], holders[number]
   if not holder then
     lost[#lost + 1] = number
   elseif holder == ARGV[1] then
@@ -18,7 +22,10 @@ for number = 1, #KEYS / 2 do
     else
       redis.call("SET", key, value, "EX", ARGV[2])
     end
-    redis.call("DEL", lease)
+    own[#own + 1] = lease
   end
+end
+if #own > 0 then
+  redis.call("DEL", (unpack or table.unpack)(own))
 end
 return lost
