@@ -86,6 +86,8 @@ def run(description: str | None, measure: Callable[[Bench, argparse.Namespace], 
         except AssertionError:
             print(f"the programs' files are in {folder}", file=sys.stderr)
             raise
+        except KeyboardInterrupt:
+            bench.tell("interrupted: the table is of what was measured so far")
     shutil.rmtree(folder)
     about["took_s"] = round(time.monotonic() - began, 1)
     print_tables(Console(highlight=False), bench.measured)
