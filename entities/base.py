@@ -36,6 +36,8 @@ class AttributeTable(NamedTuple):
     by_wire_name: Mapping[str, Attribute]
     #: Those that CREATE must bring.
     required: tuple[Attribute, ...]
+    #: Their Python names.
+    required_names: frozenset[str]
     #: What CREATE stores where an attribute is absent, by Python name.
     defaults: Mapping[str, Any]
     #: From `unique=True` and from the unique indexes of `Meta.indexes`; the id is not among them.
@@ -78,6 +80,7 @@ def _arranged(entity: type[Entity]) -> AttributeTable:
             **{field.wire_name: field for field in fields},
         },
         required=tuple(field for field in fields if field.required),
+        required_names=frozenset(field.name for field in fields if field.required),
         defaults={field.name: field.default for field in fields if field.default is not None},
         unique_keys=tuple(
             UniqueKey("+".join(field.wire_name for field in key), tuple(field.name for field in key)) for key in unique

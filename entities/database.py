@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 import peewee
 from pymysql.constants import CLIENT
 
-from entities import base
+from entities import base, mysql_driver
 
 #: Anything that does not fit is refused and never cut, rounded away or stored as `?` or 0000-00-00.
 SQL_MODE = "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
@@ -98,6 +98,8 @@ class MySQLServer(peewee.MySQLDatabase):
             read_timeout=config.read_timeout_s,
             write_timeout=config.read_timeout_s,
             ssl=config.tls,
+            cursorclass=mysql_driver.Cursor,
+            conv=mysql_driver.CONVERSIONS,
             client_flag=CLIENT.FOUND_ROWS,  # an UPDATE that changes nothing counts its row; a missing row counts 0
         )
         self._lock_wait_timeout_s = max(1, min(config.lock_wait_timeout_s, int(config.read_timeout_s) // 2))

@@ -34,7 +34,7 @@ SHOWN_STEPS: Final = 8
 PEEKED_CHARACTERS: Final = 64
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """An operation as the application sent it, its shape checked, its names and values not yet.
 
     Parameters:
@@ -58,7 +58,7 @@ class Peek(msgspec.Struct, frozen=True):
     type: str | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     type: str
     entity: str
     data: dict[str, Any]

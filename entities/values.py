@@ -165,6 +165,10 @@ class Varchar(Attribute, peewee.CharField):
         self.form = form
 
     def convert(self, value: Any) -> str:
+        # What nearly every value is, told without the calls of the rule itself.
+        is_plain = type(value) is str and value.isascii() and 0 < len(value) <= self.max_length
+        if is_plain and self.form is None and (self.may_be_blank or not value.isspace()):
+            return str(value)
         return conversions.to_varchar(value, self.max_length, may_be_blank=self.may_be_blank, form=self.form)
 
     def sql_type(self, dialect: str) -> str:

@@ -29,7 +29,7 @@ _IGNORED: Final = dict.fromkeys([*range(0x09), *range(0x0E, 0x20), 0x7F])
 _ACCENTS: Final = re.compile("[\u0300-\u0362]")
 
 
-class Writeset(msgspec.Struct, frozen=True):
+class Writeset(msgspec.Struct, frozen=True, gc=False):
     """An operation's keys.
 
     Parameters:

@@ -173,6 +173,8 @@ def _raw_digest(raw: bytes) -> bytes:
 
 def _storable(name: str) -> str:
     """A name from a message, which may be any text, as the ledger's column takes it."""
+    if name.isascii() and len(name) <= NAME_CHARACTERS:
+        return name
     return name[:NAME_CHARACTERS].encode(errors="replace").decode()
 
 
