@@ -52,10 +52,16 @@ class Bench:
         return max(1.0, seconds * self.scale)
 
 
-def run(description: str | None, measure: Callable[[Bench, argparse.Namespace], None], *options: str) -> int:
+def run(
+    description: str | None,
+    measure: Callable[[Bench, argparse.Namespace], None],
+    *options: str,
+    add_options: Callable[[argparse.ArgumentParser], None] = lambda _: None,
+) -> int:
     """A measuring program: read the command line, start the servers, measure, report. The exit code.
 
     :param options: options of its own, each a number and "name=default=help".
+    :param add_options: adds those that are no numbers.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="how long streams and times are (default 1)")
@@ -65,6 +71,7 @@ def run(description: str | None, measure: Callable[[Bench, argparse.Namespace], 
     for option in options:
         name, default, told = option.split("=", 2)
         parser.add_argument(f"--{name}", type=float, default=float(default), help=f"{told} (default {default})")
+    add_options(parser)
     chosen = parser.parse_args()
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
 

@@ -64,6 +64,33 @@ TARGETS = (
     Target("processor when idle", "idle: all three", unit="% of a core", reach=3, aim=1, is_ceiling=True),
 )
 
+#: What size may cost; `scale` measures it.
+SIZE_TARGETS = (
+    *(
+        Target(f"memory with {size} waiting", f"memory: {size} entries waiting", "", "MB", 200, 100, is_ceiling=True)
+        for size in ("10,000", "1,000,000", "10,000,000")
+    ),
+    *(
+        Target(
+            f"{what} with {size} {kind}, of 10,000",
+            f"{what}: {size} {kind}",
+            f"{what}: 10,000 {kind}",
+            "×",
+            *bounds,
+            True,
+        )
+        for what, kind, size, bounds in (
+            ("memory", "entries waiting", "1,000,000", (1.1, None)),
+            ("memory", "entries waiting", "10,000,000", (1.1, None)),
+            ("cost of an operation", "entries waiting", "1,000,000", (1.2, 1.05)),
+            ("cost of an operation", "entries waiting", "10,000,000", (1.2, 1.05)),
+            ("cost for ingest", "keys cached", "1,000,000", (1.2, 1.05)),
+            ("cost for all", "keys cached", "1,000,000", (1.2, 1.05)),
+        )
+    ),
+    Target("first dispatch with 1,000,000 waiting", "start: 1,000,000 entries waiting", "", "s", 3, 1, is_ceiling=True),
+)
+
 
 def print_tables(console: Console, measured: Values) -> None:
     """The measurements, and those targets that they can be held against."""
@@ -78,7 +105,7 @@ def print_tables(console: Console, measured: Values) -> None:
     targets = Table("target", title="held against the targets")
     for heading in ("median", "lowest", "highest", "to reach", "the aim", ""):
         targets.add_column(heading, justify="right")
-    for target in TARGETS:
+    for target in (*TARGETS, *SIZE_TARGETS):
         values = target.values(measured)
         if values:
             told = [number(one) for one in (statistics.median(values), min(values), max(values))]
@@ -103,7 +130,7 @@ def as_json(measured: Values, about: Mapping[str, Any]) -> str:
             "aim": target.aim,
             "verdict": target.verdict(measured),
         }
-        for target in TARGETS
+        for target in (*TARGETS, *SIZE_TARGETS)
         if target.values(measured)
     ]
     named = {
@@ -116,8 +143,9 @@ def as_json(measured: Values, about: Mapping[str, Any]) -> str:
 
 def unit_of(name: str) -> str:
     """The unit of a measurement, which its name tells."""
-    if name.startswith("latency"):
-        return "ms"
+    for beginning, unit in (("latency", "ms"), ("memory", "MB"), ("cost", "µs"), ("start", "s")):
+        if name.startswith(beginning):
+            return unit
     return "% of a core" if name.startswith("idle") else "operations/s"
 
 
