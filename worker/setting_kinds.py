@@ -9,11 +9,12 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from environs import Env, ValidationError, validate
 from redis.connection import parse_url
+
+from worker.pem import has_certificates, has_key
 
 #: What Kafka takes as the name of a topic, and as a group instance id.
 _KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -119,19 +120,24 @@ def redis_url_or_empty() -> Kind:
     return Kind(read, "redis://[[user]:password@]host[:port][/database], or the same with rediss:// or unix://")
 
 
-def file_or_empty() -> Kind:
-    """The path of a file that can be read, or the empty text."""
+def certificates_or_empty() -> Kind:
+    """The path of a file with certificates, or the empty text."""
+    return _path_or_empty(has_certificates, "the path of a file in PEM that holds certificates")
 
+
+def key_or_empty() -> Kind:
+    """The path of a file with a private key, or the empty text."""
+    return _path_or_empty(has_key, "the path of a file in PEM that holds a private key without a passphrase")
+
+
+def _path_or_empty(will_do: Callable[[str], bool], what: str) -> Kind:
     def read(env: Env, name: str) -> str:
         path = env.str(name).strip()
-        if path:
-            try:
-                Path(path).open("rb").close()
-            except OSError:
-                raise ValidationError("no file that can be read") from None
+        if path and not will_do(path):
+            raise ValidationError("no such file")
         return path
 
-    return Kind(read, "empty, or the path of a file that can be read")
+    return Kind(read, f"empty, or {what}")
 
 
 def shape(value: str) -> str:

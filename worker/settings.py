@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 from urllib.parse import quote
@@ -18,15 +17,17 @@ from urllib.parse import quote
 from environs import Env, EnvError, ValidationError
 from redis.connection import parse_url
 
+from worker.setting_faults import faults_between
 from worker.setting_kinds import (
     Kind,
     boolean,
     broker_addresses,
+    certificates_or_empty,
     choice,
-    file_or_empty,
     integer,
     kafka_name,
     kafka_name_or_empty,
+    key_or_empty,
     log_level,
     redis_url_or_empty,
     shape,
@@ -35,9 +36,6 @@ from worker.setting_kinds import (
 
 #: The exit code of a program whose settings are faulty.
 EXIT_FAULTY_SETTINGS = 2
-
-#: Dramatiq holds a message back for seven days at most.
-LONGEST_DELAY_MS = 7 * 24 * 3600 * 1000
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,15 @@ class Settings:
 
     db_ssl: bool = _setting("DB_SSL", "false", boolean(), "whether the database is reached through TLS")
     db_ssl_ca: str = _setting(
-        "DB_SSL_CA", "", file_or_empty(), "the authority that signed the database's certificate; empty = the system's"
+        "DB_SSL_CA",
+        "",
+        certificates_or_empty(),
+        "the authority that signed the database's certificate; empty = the system's",
     )
-    db_ssl_cert: str = _setting("DB_SSL_CERT", "", file_or_empty(), "our own certificate, if the account asks for one")
-    db_ssl_key: str = _setting("DB_SSL_KEY", "", file_or_empty(), "its key")
+    db_ssl_cert: str = _setting(
+        "DB_SSL_CERT", "", certificates_or_empty(), "our own certificate, if the account asks for one"
+    )
+    db_ssl_key: str = _setting("DB_SSL_KEY", "", key_or_empty(), "its key")
 
     redis_host: str = _setting("REDIS_HOST", "localhost", text(), "the host of the cache's Redis")
     redis_port: int = _setting("REDIS_PORT", "6379", integer(1, 65535), "its port")
@@ -95,7 +98,7 @@ class Settings:
     redis_db: int = _setting("REDIS_DB", "0", integer(0, 65535), "the database of the cache in it")
     redis_ssl: bool = _setting("REDIS_SSL", "false", boolean(), "whether it is reached through TLS")
     redis_ssl_ca: str = _setting(
-        "REDIS_SSL_CA", "", file_or_empty(), "the authority that signed its certificate; empty = the system's"
+        "REDIS_SSL_CA", "", certificates_or_empty(), "the authority that signed its certificate; empty = the system's"
     )
     broker_redis_url: str = _setting(
         "BROKER_REDIS_URL",
@@ -123,12 +126,15 @@ class Settings:
     kafka_sasl_username: str = _setting("KAFKA_SASL_USERNAME", "", text(), "the account")
     kafka_sasl_password: str = _setting("KAFKA_SASL_PASSWORD", "", text(), "its password", is_secret=True)
     kafka_ssl_ca: str = _setting(
-        "KAFKA_SSL_CA", "", file_or_empty(), "the authority that signed the brokers' certificates; empty = the system's"
+        "KAFKA_SSL_CA",
+        "",
+        certificates_or_empty(),
+        "the authority that signed the brokers' certificates; empty = the system's",
     )
     kafka_ssl_cert: str = _setting(
-        "KAFKA_SSL_CERT", "", file_or_empty(), "our own certificate, if the brokers ask for one"
+        "KAFKA_SSL_CERT", "", certificates_or_empty(), "our own certificate, if the brokers ask for one"
     )
-    kafka_ssl_key: str = _setting("KAFKA_SSL_KEY", "", file_or_empty(), "its key")
+    kafka_ssl_key: str = _setting("KAFKA_SSL_KEY", "", key_or_empty(), "its key")
     kafka_client_id: str = _setting("KAFKA_CLIENT_ID", "database-consumer", text(), "our name in Kafka's logs")
     kafka_group_id: str = _setting("KAFKA_GROUP_ID", "database-writer-group", text(), "the consumer group")
     kafka_group_instance_id: str = _setting(
@@ -280,9 +286,8 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """The passwords among the settings, for the logs to mask."""
         in_url = parse_url(self.broker_redis_url).get("password")
-        return tuple(
-            secret for secret in (self.db_password, self.redis_password, self.kafka_sasl_password, in_url) if secret
-        )
+        given = (self.db_password, self.redis_password, self.kafka_sasl_password, self.dashboard_password, in_url)
+        return tuple(secret for secret in given if secret)
 
 
 class FaultySettings(Exception):
@@ -327,7 +332,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
 
     values["broker_redis_url"] = values["broker_redis_url"] or _default_broker_url(values)
     settings = Settings(**values)
-    for names, fault in (*_cross_faults(settings), *_connection_faults(settings)):
+    for names, fault in faults_between(settings):
         if faults.keys().isdisjoint(names):
             faults[", ".join(names)] = fault
     if faults:
@@ -387,88 +392,6 @@ def _default_broker_url(values: Mapping[str, Any]) -> str:
         f"?ssl_ca_certs={quote(values['redis_ssl_ca'])}" if values["redis_ssl"] and values["redis_ssl_ca"] else ""
     )
     return f"{scheme}://{credentials}{host}:{values['redis_port']}/1{authority}"
-
-
-def _cross_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong between settings that are right one by one: the variables' names, and what is allowed."""
-    if settings.consumer_heartbeat_interval_ms * 3 > settings.consumer_session_timeout_ms:
-        yield (
-            ("CONSUMER_HEARTBEAT_INTERVAL", "CONSUMER_SESSION_TIMEOUT"),
-            "allowed: a heartbeat interval of a third of the session timeout at most, so that one may be lost",
-        )
-    if settings.retry_delay_ms * 2 ** max(settings.max_retry_attempts - 1, 0) > LONGEST_DELAY_MS:
-        yield (
-            ("RETRY_DELAY_MS", "MAX_RETRY_ATTEMPTS"),
-            "allowed: a last wait (the delay, doubled for each retry after the first) of seven days at most",
-        )
-    if settings.batch_max_operations > settings.window_max_operations:
-        yield ("BATCH_MAX_OPERATIONS", "WINDOW_MAX_OPERATIONS"), "allowed: a batch no larger than the window"
-    if settings.batch_max_bytes > settings.window_max_bytes:
-        yield ("BATCH_MAX_BYTES", "WINDOW_MAX_BYTES"), "allowed: a batch no larger than the window"
-    if settings.topic_dead_letters == settings.topic_db_operations:
-        yield (
-            ("TOPIC_DEAD_LETTERS", "TOPIC_DB_OPERATIONS"),
-            "allowed: a topic of its own; dead letters would be read as operations again",
-        )
-    if settings.lease_ms < settings.db_read_timeout_ms:
-        yield (
-            ("LEASE_MS", "DB_READ_TIMEOUT"),
-            "allowed: a lease as long as the timeout at least, or a batch that waits for the database is sent twice",
-        )
-    if not (settings.dashboard_user and settings.dashboard_password) and not is_loopback(settings.dashboard_host):
-        yield (
-            ("DASHBOARD_HOST", "DASHBOARD_USER", "DASHBOARD_PASSWORD"),
-            "allowed: an address of this host alone, such as 127.0.0.1; for any other a user and a password",
-        )
-    elif bool(settings.dashboard_user) != bool(settings.dashboard_password):
-        yield ("DASHBOARD_USER", "DASHBOARD_PASSWORD"), "allowed: both or none"
-    if ":" in settings.dashboard_user:
-        yield ("DASHBOARD_USER",), "allowed: text without a colon, which ends the name in HTTP's login"
-    if _place(settings.broker_redis_url) == (settings.redis_host, settings.redis_port, settings.redis_db):
-        yield (
-            ("BROKER_REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB"),
-            "allowed: a database of the broker's own; a flush of the cache would empty the queues",
-        )
-
-
-def _connection_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong between the settings of TLS and accounts."""
-    for server, cert, key in (
-        ("DB", settings.db_ssl_cert, settings.db_ssl_key),
-        ("KAFKA", settings.kafka_ssl_cert, settings.kafka_ssl_key),
-    ):
-        if bool(cert) != bool(key):
-            yield (f"{server}_SSL_CERT", f"{server}_SSL_KEY"), "allowed: both a certificate and its key, or none"
-    if not settings.db_ssl and (settings.db_ssl_ca or settings.db_ssl_cert):
-        yield ("DB_SSL", "DB_SSL_CA", "DB_SSL_CERT"), "allowed: files of TLS only with DB_SSL=true"
-    if not settings.redis_ssl and settings.redis_ssl_ca:
-        yield ("REDIS_SSL", "REDIS_SSL_CA"), "allowed: a file of TLS only with REDIS_SSL=true"
-    protocol = settings.kafka_security_protocol
-    if not protocol.endswith("ssl") and (settings.kafka_ssl_ca or settings.kafka_ssl_cert):
-        yield (
-            ("KAFKA_SECURITY_PROTOCOL", "KAFKA_SSL_CA", "KAFKA_SSL_CERT"),
-            "allowed: files of TLS with ssl or sasl_ssl",
-        )
-    if protocol.startswith("sasl") != bool(settings.kafka_sasl_username):
-        yield (
-            ("KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_USERNAME"),
-            "allowed: an account with sasl_plaintext or sasl_ssl, and none without",
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this host can reach this address. Names count only if they are `localhost`."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _place(url: str) -> tuple[str, int, int] | None:
-    parts = parse_url(url)
-    if "path" in parts:  # unix://
-        return None
-    return parts.get("host", "localhost"), parts.get("port", 6379), parts.get("db", 0)
 
 
 def _exit(faults: list[str]) -> NoReturn:

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 from worker.desk.session import operator
 from worker.pages.http import Response, cookie
-from worker.settings import Settings, is_loopback
+from worker.setting_faults import is_loopback
+from worker.settings import Settings
 
 #: Of our pages' forms. Its value is nothing by itself: the token is made from it with a key that is this process's own.
 COOKIE = "desk"

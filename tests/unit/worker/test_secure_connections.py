@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis.connection import parse_url
 
+from tests.support.pem_files import write_pem_pair
 from worker.connections import database_config
 from worker.kafka_client import kafka_arguments
 from worker.settings import FaultySettings, load_settings
@@ -65,16 +66,10 @@ def test_the_brokers_redis_is_reached_as_the_caches() -> None:
     assert (parts["username"], parts["password"], parts["db"]) == ("writer", "p@ss", 1)
 
 
-@pytest.mark.parametrize("variable", ["DB_SSL_CA", "DB_SSL_CERT", "DB_SSL_KEY", "REDIS_SSL_CA", "KAFKA_SSL_CA"])
-def test_a_file_that_is_not_there_is_told(variable: str) -> None:
-    assert variable in faults(**{variable: "/nowhere/ca.pem"})
-
-
 def test_all_that_does_not_fit_together_is_told_at_once(tmp_path: Path) -> None:
-    file = tmp_path / "some.pem"
-    file.write_text("")
+    pem = write_pem_pair(tmp_path)
 
-    told = faults(DB_SSL_CERT=str(file), KAFKA_SECURITY_PROTOCOL="sasl_ssl", REDIS_SSL_CA=str(file))
+    told = faults(DB_SSL_CERT=pem.cert, KAFKA_SECURITY_PROTOCOL="sasl_ssl", REDIS_SSL_CA=pem.cert)
 
     assert "DB_SSL_CERT, DB_SSL_KEY" in told
     assert "KAFKA_SASL_USERNAME" in told

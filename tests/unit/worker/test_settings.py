@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.pem_files import PemPair, write_pem_pair
 from worker.setting_kinds import shape
 from worker.settings import FaultySettings, Settings, describe_settings, load_settings, settings_or_exit, variables
 
@@ -35,40 +37,40 @@ FIXED_DEFAULTS = {
     "DB_RECONNECT_INTERVAL": "5000",
 }
 
-#: For each variable a value that is not its default, and the attribute with its parsed value.
-#: A file that can be read.
-A_FILE = str(Path(__file__))
+#: Files in PEM, which a test puts in.
+CERT, KEY = "{cert}", "{key}"
 
 #: What some variables are refused without.
 NEEDED = {
     "DASHBOARD_USER": {"DASHBOARD_PASSWORD": "geheim"},
     "DASHBOARD_PASSWORD": {"DASHBOARD_USER": "ana"},
     "DB_SSL_CA": {"DB_SSL": "true"},
-    "DB_SSL_CERT": {"DB_SSL": "true", "DB_SSL_KEY": A_FILE},
-    "DB_SSL_KEY": {"DB_SSL": "true", "DB_SSL_CERT": A_FILE},
+    "DB_SSL_CERT": {"DB_SSL": "true", "DB_SSL_KEY": KEY},
+    "DB_SSL_KEY": {"DB_SSL": "true", "DB_SSL_CERT": CERT},
     "REDIS_SSL_CA": {"REDIS_SSL": "true"},
     "KAFKA_SECURITY_PROTOCOL": {"KAFKA_SASL_USERNAME": "writer"},
     "KAFKA_SASL_USERNAME": {"KAFKA_SECURITY_PROTOCOL": "sasl_ssl"},
     "KAFKA_SSL_CA": {"KAFKA_SECURITY_PROTOCOL": "ssl"},
-    "KAFKA_SSL_CERT": {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SSL_KEY": A_FILE},
-    "KAFKA_SSL_KEY": {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SSL_CERT": A_FILE},
+    "KAFKA_SSL_CERT": {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SSL_KEY": KEY},
+    "KAFKA_SSL_KEY": {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SSL_CERT": CERT},
 }
 
-ANOTHER_VALUE = {
+#: For each variable a value that is not its default, and the attribute with its parsed value.
+ANOTHER_VALUE: dict[str, tuple[str, str, Any]] = {
     "DB_SSL": ("true", "db_ssl", True),
-    "DB_SSL_CA": (A_FILE, "db_ssl_ca", A_FILE),
-    "DB_SSL_CERT": (A_FILE, "db_ssl_cert", A_FILE),
-    "DB_SSL_KEY": (A_FILE, "db_ssl_key", A_FILE),
+    "DB_SSL_CA": (CERT, "db_ssl_ca", CERT),
+    "DB_SSL_CERT": (CERT, "db_ssl_cert", CERT),
+    "DB_SSL_KEY": (KEY, "db_ssl_key", KEY),
     "REDIS_USERNAME": ("writer", "redis_username", "writer"),
     "REDIS_SSL": ("true", "redis_ssl", True),
-    "REDIS_SSL_CA": (A_FILE, "redis_ssl_ca", A_FILE),
+    "REDIS_SSL_CA": (CERT, "redis_ssl_ca", CERT),
     "KAFKA_SECURITY_PROTOCOL": ("SASL_SSL", "kafka_security_protocol", "sasl_ssl"),
     "KAFKA_SASL_MECHANISM": ("SCRAM-SHA-256", "kafka_sasl_mechanism", "scram-sha-256"),
     "KAFKA_SASL_USERNAME": ("writer", "kafka_sasl_username", "writer"),
     "KAFKA_SASL_PASSWORD": ("geheim", "kafka_sasl_password", "geheim"),
-    "KAFKA_SSL_CA": (A_FILE, "kafka_ssl_ca", A_FILE),
-    "KAFKA_SSL_CERT": (A_FILE, "kafka_ssl_cert", A_FILE),
-    "KAFKA_SSL_KEY": (A_FILE, "kafka_ssl_key", A_FILE),
+    "KAFKA_SSL_CA": (CERT, "kafka_ssl_ca", CERT),
+    "KAFKA_SSL_CERT": (CERT, "kafka_ssl_cert", CERT),
+    "KAFKA_SSL_KEY": (KEY, "kafka_ssl_key", KEY),
     "DB_ENGINE": ("SQLite", "db_engine", "sqlite"),
     "DB_HOST": ("db.example", "db_host", "db.example"),
     "DB_PORT": ("3307", "db_port", 3307),
@@ -163,6 +165,15 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> PemPair:
+    return write_pem_pair(tmp_path_factory.mktemp("pem"))
+
+
+def put_in(value: Any, pem: PemPair) -> Any:
+    return value.format(cert=pem.cert, key=pem.key) if value in (CERT, KEY) else value
+
+
 def loaded(**environ: str) -> Settings:
     return load_settings(environ, NOWHERE)
 
@@ -186,10 +197,10 @@ def test_the_defaults_pass_their_own_checks() -> None:
 
 
 @pytest.mark.parametrize("name", [variable.name for variable in variables()])
-def test_a_variable_is_read_into_its_attribute(name: str) -> None:
-    value, attribute, parsed = ANOTHER_VALUE[name]
+def test_a_variable_is_read_into_its_attribute(name: str, pem: PemPair) -> None:
+    value, attribute, parsed = (put_in(one, pem) for one in ANOTHER_VALUE[name])
 
-    settings = loaded(**{name: value}, **NEEDED.get(name, {}))
+    settings = loaded(**{name: value}, **{other: put_in(needed, pem) for other, needed in NEEDED.get(name, {}).items()})
 
     assert getattr(settings, attribute) == parsed
     assert getattr(loaded(), attribute) != parsed
@@ -227,10 +238,19 @@ def test_a_fault_never_tells_the_value() -> None:
 
 
 def test_the_repr_hides_passwords() -> None:
-    settings = loaded(DB_PASSWORD="hunter2", REDIS_PASSWORD="hunter3", BROKER_REDIS_URL="redis://:hunter4@h")
+    settings = loaded(
+        DB_PASSWORD="hunter2",
+        REDIS_PASSWORD="hunter3",
+        KAFKA_SECURITY_PROTOCOL="sasl_ssl",
+        KAFKA_SASL_USERNAME="ana",
+        KAFKA_SASL_PASSWORD="hunter4",
+        DASHBOARD_USER="ana",
+        DASHBOARD_PASSWORD="hunter5",
+        BROKER_REDIS_URL="redis://:hunter6@h",
+    )
 
     assert "hunter" not in repr(settings)
-    assert settings.secrets == ("hunter2", "hunter3", "hunter4")
+    assert settings.secrets == ("hunter2", "hunter3", "hunter4", "hunter5", "hunter6")
 
 
 @pytest.mark.parametrize(
