@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import peewee
 
+from entities.shapes import Shape
 from entities.values import Attribute, ForeignKey, Id
 
 database = peewee.DatabaseProxy()
@@ -44,6 +45,9 @@ class AttributeTable(NamedTuple):
     unique_keys: tuple[UniqueKey, ...]
     #: The parents, and the attributes that name them.
     foreign_keys: tuple[ForeignKey, ...]
+    #: What a CREATE's record and an UPDATE's look like in plain form.
+    new_row: Shape
+    changed_row: Shape
 
 
 class Entity(peewee.Model):
@@ -72,6 +76,8 @@ def _arranged(entity: type[Entity]) -> AttributeTable:
     unique = [(field,) for field in fields if field.unique]
     unique += [tuple(entity._meta.fields[name] for name in index[0]) for index in entity._meta.indexes if index[1]]
     foreign_keys = tuple(field for field in fields if isinstance(field, ForeignKey))
+    required_names = frozenset(field.name for field in fields if field.required)
+    defaults = {field.name: field.default for field in fields if field.default is not None}
     return AttributeTable(
         fields=tuple(fields),
         names=tuple(field.name for field in fields),
@@ -80,10 +86,12 @@ def _arranged(entity: type[Entity]) -> AttributeTable:
             **{field.wire_name: field for field in fields},
         },
         required=tuple(field for field in fields if field.required),
-        required_names=frozenset(field.name for field in fields if field.required),
-        defaults={field.name: field.default for field in fields if field.default is not None},
+        required_names=required_names,
+        defaults=defaults,
         unique_keys=tuple(
             UniqueKey("+".join(field.wire_name for field in key), tuple(field.name for field in key)) for key in unique
         ),
         foreign_keys=foreign_keys,
+        new_row=Shape(fields, required_names, defaults),
+        changed_row=Shape(fields, frozenset(("id",))),
     )

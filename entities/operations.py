@@ -121,6 +121,11 @@ def insert(entity: type[Entity], record: dict[str, Any]) -> Insert:
     An `id` of null counts as absent, as MySQL has it.
     """
     table = entity.attributes()
+    plain = table.new_row.values(record)
+    if plain is not None:
+        if plain.get("id", 0) is None:
+            del plain["id"]
+        return Insert(entity, plain)
     values, faults = _parsed(entity, record)
     if "id" in values and values["id"] is None:
         del values["id"]
@@ -136,6 +141,9 @@ def insert(entity: type[Entity], record: dict[str, Any]) -> Insert:
 
 def update(entity: type[Entity], record: dict[str, Any]) -> Update:
     """New values of a row from its `id` and the attributes to change; raises InvalidOperation."""
+    plain = entity.attributes().changed_row.values(record)
+    if plain is not None and plain["id"] is not None:
+        return Update(entity, plain.pop("id"), plain)
     values, faults = _parsed(entity, record)
     row_id = _identified(entity, values, faults)
     return Update(entity, row_id, {name: values[name] for name in entity.attributes().names if name in values})

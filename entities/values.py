@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import peewee
 
 from entities import conversions
@@ -39,6 +40,8 @@ class Attribute(peewee.Field):
       default: What CREATE stores where it is absent (a value, no callable), and the column's own default.
     """
 
+    #: What msgspec takes for it in plain form, in which `convert` would change nothing; `Any`: that is for `convert` to say.
+    plain_type: Any = Any
     wire_name: str
     safe_name: str  # Peewee's: of a foreign key the name that ends in _id
 
@@ -82,6 +85,8 @@ class Attribute(peewee.Field):
 class Id(Attribute, peewee.AutoField):
     """The row's id, INT AUTO_INCREMENT."""
 
+    plain_type = Annotated[int, msgspec.Meta(ge=1, le=conversions.INT_MAX)]
+
     def convert(self, value: Any) -> int:
         return conversions.to_int(value, lowest=1)
 
@@ -95,6 +100,8 @@ class ForeignKey(Attribute, peewee.ForeignKeyField):
     Deleting the parent deletes the child, in the database: the application knows nothing else, and writesets and
     cache rely on it.
     """
+
+    plain_type = Annotated[int, msgspec.Meta(ge=1, le=conversions.INT_MAX)]
 
     def __init__(self, *args: Any, on_delete: str = "CASCADE", **kwargs: Any) -> None:
         if on_delete != "CASCADE":
@@ -115,6 +122,8 @@ class ForeignKey(Attribute, peewee.ForeignKeyField):
 class Integer(Attribute, peewee.IntegerField):
     """INT: -2³¹ … 2³¹-1."""
 
+    plain_type = Annotated[int, msgspec.Meta(ge=conversions.INT_MIN, le=conversions.INT_MAX)]
+
     def convert(self, value: Any) -> int:
         return conversions.to_int(value)
 
@@ -124,6 +133,8 @@ class Integer(Attribute, peewee.IntegerField):
 
 class Boolean(Attribute, peewee.BooleanField):
     """TINYINT(1)."""
+
+    plain_type = bool
 
     def convert(self, value: Any) -> bool:
         return conversions.to_bool(value)
@@ -163,6 +174,8 @@ class Varchar(Attribute, peewee.CharField):
         super().__init__(*args, max_length=max_length, **kwargs)
         self.may_be_blank = may_be_blank
         self.form = form
+        pattern = rf"\A(?:{form.pattern.pattern})\Z" if form is not None else None if may_be_blank else r"\S"
+        self.plain_type = Annotated[str, msgspec.Meta(max_length=max_length, pattern=pattern)]
 
     def convert(self, value: Any) -> str:
         # What nearly every value is, told without the calls of the rule itself.
@@ -177,6 +190,8 @@ class Varchar(Attribute, peewee.CharField):
 
 class Text(Attribute, peewee.TextField):
     """TEXT: up to 65,535 bytes."""
+
+    plain_type = Annotated[str, msgspec.Meta(max_length=conversions.TEXT_BYTES // 4)]
 
     def convert(self, value: Any) -> str:
         return conversions.to_long_text(value)
@@ -200,6 +215,7 @@ class Choice(Attribute, peewee.CharField):
         super().__init__(*args, choices=[(choice, choice) for choice in choices], **kwargs)
         self.database_choices = tuple(choices)
         self.accepted = tuple(dict.fromkeys([*application_choices, *choices]))
+        self.plain_type = Literal[self.accepted]
 
     def convert(self, value: Any) -> str:
         return conversions.to_choice(value, self.accepted)

@@ -15,10 +15,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Final
+from functools import cache
+from typing import Final, NamedTuple
 
 import msgspec
 
+from entities.base import Entity
 from entities.operations import Delete, Insert, RowAction, Update
 from entities.registry import cascade_below
 
@@ -51,15 +53,15 @@ def writeset(operation_id: str, actions: Sequence[RowAction]) -> Writeset:
     shared: set[str] = set()
     entities: set[str] = set()
     for action in actions:
-        entities.add(action.entity.__name__)
         if isinstance(action, Insert):
             _take_for_insert(action, exclusive, shared, entities)
         elif isinstance(action, Update):
             _take_for_update(action, exclusive, shared, entities)
         else:
-            _take_for_delete(action, exclusive)
+            _take_for_delete(action, exclusive, entities)
     shared |= entities
-    return Writeset(frozenset(exclusive), frozenset(shared - exclusive), frozenset(entities))
+    shared -= exclusive
+    return Writeset(frozenset(exclusive), frozenset(shared), frozenset(entities))
 
 
 def invalid_writeset(operation_id: str, rows: Iterable[str] = ()) -> Writeset:
@@ -124,52 +126,74 @@ def loose(text: str) -> str | None:
     return text.lower().rstrip(" ")
 
 
+class _KeyNames(NamedTuple):
+    """An entity's name and the beginnings of its keys, put together once for those who ask for every operation."""
+
+    entity: str
+    row: str
+    ids: str
+    #: Of each foreign key: the attribute, the parent's name, the beginnings of the parent's row and of the place under it.
+    parents: tuple[tuple[str, str, str, str], ...]
+    #: Of each unique key: its attributes, the whole key, the beginning of the key of a value.
+    unique: tuple[tuple[tuple[str, ...], str, str], ...]
+
+
+@cache
+def _names_of(entity: type[Entity]) -> _KeyNames:
+    name, table = entity.__name__, entity.attributes()
+    parents = [(key.name, key.rel_model.__name__) for key in table.foreign_keys]
+    return _KeyNames(
+        name,
+        f"{name}:",
+        f"{name}#ids",
+        tuple((attribute, parent, f"{parent}:", f"{name} of {parent}:") for attribute, parent in parents),
+        tuple((key.attributes, f"{name}.{key.name}", f"{name}.{key.name}=") for key in table.unique_keys),
+    )
+
+
 def _take_for_insert(action: Insert, exclusive: set[str], shared: set[str], entities: set[str]) -> None:
-    name, table, values = action.entity.__name__, action.entity.attributes(), action.values
+    names, values = _names_of(action.entity), action.values
+    entities.add(names.entity)
     if "id" in values:
-        exclusive.add(f"{name}:{values['id']}")
-        exclusive.add(f"{name}#ids")
+        exclusive.add(f"{names.row}{values['id']}")
+        exclusive.add(names.ids)
     else:
-        shared.add(f"{name}#ids")
-    for parent in _take_parents(action, shared, entities):
-        exclusive.add(f"{name} of {parent}")
-    for key in table.unique_keys:
-        given = [values.get(attribute) for attribute in key.attributes]
-        if any(value is None for value in given):
+        shared.add(names.ids)
+    for attribute, parent, row, place in names.parents:
+        parent_id = values.get(attribute)
+        if parent_id is not None:
+            entities.add(parent)
+            shared.add(f"{row}{parent_id}")
+            exclusive.add(f"{place}{parent_id}")
+    for attributes, whole, beginning in names.unique:
+        given = [values.get(attribute) for attribute in attributes]
+        if None in given:
             continue  # NULL collides with nothing
         folded = [loose(str(value)) for value in given]
-        whole = f"{name}.{key.name}"
         if None in folded:
             exclusive.add(whole)
         else:
-            exclusive.add(f"{whole}={'+'.join(filter(None, folded))}")
+            exclusive.add(beginning + "+".join(filter(None, folded)))
             shared.add(whole)
 
 
 def _take_for_update(action: Update, exclusive: set[str], shared: set[str], entities: set[str]) -> None:
-    name, table, values = action.entity.__name__, action.entity.attributes(), action.values
-    exclusive.add(f"{name}:{action.id}")
-    _take_parents(action, shared, entities)
-    for key in table.unique_keys:
-        if not values.keys().isdisjoint(key.attributes):
-            exclusive.add(f"{name}.{key.name}")
-
-
-def _take_for_delete(action: Delete, exclusive: set[str]) -> None:
-    name = action.entity.__name__
-    exclusive.add(f"{name}:{action.id}")
-    exclusive.update(entity.__name__ for entity in cascade_below(action.entity))
-    exclusive.update(f"{name}.{key.name}" for key in action.entity.attributes().unique_keys)
-
-
-def _take_parents(action: Insert | Update, shared: set[str], entities: set[str]) -> list[str]:
-    """Shares the rows that the action's foreign keys name, and their entities; answers with the rows' keys."""
-    parents = []
-    for key in action.entity.attributes().foreign_keys:
-        parent_id = action.values.get(key.name)
+    names, values = _names_of(action.entity), action.values
+    entities.add(names.entity)
+    exclusive.add(f"{names.row}{action.id}")
+    for attribute, parent, row, _ in names.parents:
+        parent_id = values.get(attribute)
         if parent_id is not None:
-            parent = key.rel_model.__name__
             entities.add(parent)
-            parents.append(f"{parent}:{parent_id}")
-    shared.update(parents)
-    return parents
+            shared.add(f"{row}{parent_id}")
+    for attributes, whole, _ in names.unique:
+        if not values.keys().isdisjoint(attributes):
+            exclusive.add(whole)
+
+
+def _take_for_delete(action: Delete, exclusive: set[str], entities: set[str]) -> None:
+    names = _names_of(action.entity)
+    entities.add(names.entity)
+    exclusive.add(f"{names.row}{action.id}")
+    exclusive.update(entity.__name__ for entity in cascade_below(action.entity))
+    exclusive.update(whole for _, whole, _ in names.unique)
