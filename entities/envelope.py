@@ -49,7 +49,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     timestamp: int | None = None
 
 
-class Peek(msgspec.Struct, frozen=True):
+class Peek(msgspec.Struct, frozen=True, gc=False):
     """What can be told of any bytes at all; None where there is nothing usable."""
 
     operation_id: str | None = None

@@ -14,7 +14,7 @@ from outbox.states import State
 NO_TIMESTAMP = -1
 
 
-class NewRecord(msgspec.Struct, frozen=True):
+class NewRecord(msgspec.Struct, frozen=True, gc=False):
     """A record of Kafka as it is appended. ``value_hash``: 8 bytes that tell its value from another's."""
 
     topic: str
@@ -33,7 +33,7 @@ class NewRecord(msgspec.Struct, frozen=True):
         return f"NewRecord({self.topic}-{self.partition}-{self.offset} g{self.generation}, {len(self.raw)} bytes)"
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Where the outbox stands in a partition: the next offset to read, and how to recognise the last record it has.
 
     ``last_*`` are None until a record of this generation was appended; a topic made anew is noticed by them.
@@ -48,7 +48,7 @@ class Position(msgspec.Struct, frozen=True):
     last_hash: bytes | None = None
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """An operation in the outbox, whole. ``deaths`` counts the workers that died with its batch.
 
     ``came_as`` is None while ``raw`` is what came from Kafka. Once an operator has changed it, it tells what the

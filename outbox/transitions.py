@@ -69,13 +69,14 @@ class Transitions(OutboxFile):
         :param announce: whether Kafka's topic of dead letters is to be told of those that die.
         :returns: how many changed.
         """
-        changed = 0
+        smooth = [one.seq for one in settled if _is_smooth(one)]
         with self.transaction():
+            changed = self._settle_smooth(smooth)
             for state in (State.APPLIED, State.DEAD, State.DISCARDED):
                 changes = [
                     _Change(one.seq, one.incarnation, one.attempts, one.error_kind, _clean(one.reason), NO_NEXT_ATTEMPT)
                     for one in settled
-                    if one.state == state
+                    if one.state is state and not _is_smooth(one)
                 ]
                 changed += self._move(
                     changes,
@@ -85,6 +86,16 @@ class Transitions(OutboxFile):
                     announce=announce and state == State.DEAD,
                 )
         return changed
+
+    def _settle_smooth(self, seqs: Sequence[int]) -> int:
+        """Dispatched or pending → applied, for those of which there is nothing to keep but the state: nearly all."""
+        moved = 0
+        for state in (State.DISPATCHED, State.PENDING):
+            if moved < len(seqs):
+                found = self._sql(_APPLIED_TEXT, (self.now_ms(), json.dumps(seqs), state)).rowcount
+                self._count({state: -found, State.APPLIED: found})
+                moved += found
+        return moved
 
     def hand_back(self, handed_back: Sequence[HandedBack]) -> int:
         """Dispatched → pending, with no attempt burnt. The history keeps those that name an ``error_kind``.
@@ -211,6 +222,10 @@ class Transitions(OutboxFile):
 _DISPATCH_TEXT = (
     f"UPDATE {ENTRIES} SET state = ?, changed_at = ? WHERE seq IN (SELECT value FROM json_each(?)) AND state = ?"
 )
+_APPLIED_TEXT = (
+    f"UPDATE {ENTRIES} SET state = {State.APPLIED:d}, changed_at = ?, next_attempt_at = NULL "
+    f"WHERE seq IN (SELECT value FROM json_each(?)) AND incarnation = 0 AND state = ?"
+)
 _RELEASE_TEXT = f"UPDATE {ENTRIES} SET state = ?, changed_at = ? WHERE state = {State.DISPATCHED:d} AND {NOT_APPLIED}"
 _HOLD_TEXT = f"""
     UPDATE {ENTRIES} SET state = {State.HELD:d}, changed_at = ?, held_by = held.letter
@@ -219,6 +234,11 @@ _HOLD_TEXT = f"""
 _RELEASE_HELD_TEXT = (
     f"UPDATE {ENTRIES} SET state = {State.PENDING:d}, changed_at = ?, held_by = NULL WHERE {IS_HELD} AND {NOT_APPLIED}"
 )
+
+
+def _is_smooth(one: Settled) -> bool:
+    """Whether it was applied at the first attempt of its first run."""
+    return one.state is State.APPLIED and not one.incarnation and not one.attempts
 
 
 def _pieces(changes: Sequence[_Change]) -> Iterator[list[_Change]]:

@@ -105,39 +105,27 @@ class Intake:
 
     def append(self, records: Iterable[FetchedRecord]) -> dict[int, Position]:
         """Append to the outbox, inside the caller's transaction. Returns the new positions, to be adopted after its commit."""
-        positions = dict(self._positions)
+        last: dict[int, NewRecord] = {}
         new_records = []
         for record in records:
-            generation = positions[record.partition].generation
-            hashed = value_hash(record.value)
-            origin = Origin(record.topic, generation, record.partition, record.offset)
-            new_records.append(
-                NewRecord(
-                    record.topic,
-                    generation,
-                    record.partition,
-                    record.offset,
-                    record.kafka_timestamp,
-                    record.order_timestamp,
-                    hashed,
-                    record.seen.operation_id or origin.own_id,
-                    record.seen.entity,
-                    record.seen.type,
-                    record.value,
-                )
-            )
-            positions[record.partition] = Position(
+            generation = self._positions[record.partition].generation
+            new_record = last[record.partition] = NewRecord(
                 record.topic,
-                record.partition,
                 generation,
-                record.offset + 1,
+                record.partition,
                 record.offset,
                 record.kafka_timestamp,
-                hashed,
+                record.order_timestamp,
+                value_hash(record.value),
+                record.seen.operation_id or Origin(record.topic, generation, record.partition, record.offset).own_id,
+                record.seen.entity,
+                record.seen.type,
+                record.value,
             )
-        moved = [position for partition, position in positions.items() if position is not self._positions[partition]]
-        self._outbox.append(new_records, moved)
-        return positions
+            new_records.append(new_record)
+        moved = {partition: _behind(record) for partition, record in last.items()}
+        self._outbox.append(new_records, list(moved.values()))
+        return {**self._positions, **moved}
 
     def adopt(self, positions: dict[int, Position]) -> None:
         """Take over positions whose records are committed to the outbox."""
@@ -168,6 +156,19 @@ class Intake:
             if self._told.get(partition) != commit:
                 self._told[partition] = news[partition] = commit
         return news
+
+
+def _behind(record: NewRecord) -> Position:
+    """Where to read on after this record."""
+    return Position(
+        record.topic,
+        record.partition,
+        record.generation,
+        record.offset + 1,
+        record.offset,
+        record.kafka_timestamp,
+        record.value_hash,
+    )
 
 
 def _last(position: Position) -> Fingerprint | None:

@@ -18,7 +18,7 @@ import msgspec
 from entities.envelope import Peek
 
 
-class FetchedRecord(msgspec.Struct, frozen=True):
+class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
     """A record as Kafka delivered it, with what the order needs.
 
     ``order_timestamp`` (ms) is the operation's own timestamp, but never later than Kafka's. ``seen`` is what could be

@@ -211,21 +211,29 @@ class Planner(Generic[Item]):
         self._bytes += planned.size
         blockers: dict[int, Planned[Item]] = {}
         for key in planned.writeset.exclusive:
-            held = self._keys.setdefault(key, _Key())
-            blockers.update(held.sharers)
+            held = self._keys.get(key)
+            if held is None:
+                self._keys[key] = _Key(planned)
+                continue
+            if held.sharers:
+                blockers.update(held.sharers)
+                held.sharers = {}
             if held.last_exclusive is not None:
                 blockers[held.last_exclusive.seq] = held.last_exclusive
-            held.last_exclusive, held.sharers = planned, {}
+            held.last_exclusive = planned
         for key in planned.writeset.shared:
-            held = self._keys.setdefault(key, _Key())
+            held = self._keys.get(key)
+            if held is None:
+                held = self._keys[key] = _Key()
             if held.last_exclusive is not None:
                 blockers[held.last_exclusive.seq] = held.last_exclusive
             held.sharers[planned.seq] = planned
         for entity in planned.writeset.entities:
             self._note_seq(self._seqs_of_entity.setdefault(entity, []), planned.seq)
-        planned.depends_on = set(blockers)
-        for blocker in blockers.values():
-            blocker.followers.append(planned)
+        if blockers:
+            planned.depends_on.update(blockers)
+            for blocker in blockers.values():
+                blocker.followers.append(planned)
         if hot_key is not None:
             planned.hot_key = hot_key
             self._keys[hot_key].waiting += 1
@@ -301,7 +309,8 @@ class Planner(Generic[Item]):
         self._bytes -= planned.size
         self._has_changed_since_unpark = True
         self._leave_batch(planned)
-        self._let_go(planned, _keys(planned.writeset))
+        self._let_go(planned, planned.writeset.exclusive)
+        self._let_go(planned, planned.writeset.shared)
         if planned.hot_key is not None:
             self._keys[planned.hot_key].waiting -= 1
             self._forget_if_unused(planned.hot_key)
@@ -362,7 +371,8 @@ class Planner(Generic[Item]):
             if held.last_exclusive is planned:
                 held.last_exclusive = None
             held.sharers.pop(planned.seq, None)
-            self._forget_if_unused(key)
+            if held.last_exclusive is None and not held.sharers:
+                self._forget_if_unused(key)
 
     def _leave_batch(self, planned: Planned[Item]) -> None:
         if planned.is_taken and not planned.goes_alone:
