@@ -1,13 +1,8 @@
-"""The dashboard's pages on the real servers, in Chromium: each action from the click to the row in the database.
-
-What was seen is kept in tests/pictures.
-"""
+"""The dashboard's pages on the real servers, in Chromium: each action from the click to the row in the database."""
 
 from __future__ import annotations
 
-import base64
 import json
-from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome
@@ -16,64 +11,8 @@ from selenium.webdriver.common.by import By
 from outbox import State
 from tests.support.pipeline import Pipeline
 from tests.support.streams import a_message, a_user
+from tests.support.visitor import Visitor
 from tests.support.waiting import eventually
-
-PICTURES = Path(__file__).resolve().parents[1] / "pictures"
-
-PHONE, DESK = 360, 1280
-
-#: What makes a page wider than the screen.
-TOO_WIDE = """
-    if (document.documentElement.scrollWidth <= arguments[0]) return [];
-    const wide = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > arguments[0]);
-    return wide.map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 40)}`);
-"""
-
-
-class Visitor:
-    """Somebody who works with the pages of a running service."""
-
-    def __init__(self, pipeline: Pipeline, browser: Chrome) -> None:
-        self.pipeline = pipeline
-        self.browser = browser
-        self.address = pipeline.service.dashboard_address
-
-    def open(self, path: str) -> None:
-        self.browser.get(f"{self.address}{path}")
-
-    def text(self) -> str:
-        return self.browser.find_element(By.TAG_NAME, "main").text
-
-    def click(self, words: str) -> None:
-        """The button or link that begins with these words."""
-        self.browser.find_element(By.XPATH, f"//main//*[self::a or self::button][starts-with(., '{words}')]").click()
-
-    def say_why(self, why: str) -> None:
-        self.browser.find_element(By.ID, "why").send_keys(why)
-
-    def see(self, words: str) -> None:
-        eventually(lambda: words in self.text(), 30, lambda: f"{words!r} is on the page, which says\n{self.text()}")
-
-    def picture(self, name: str) -> None:
-        """Keep what is seen, on a phone and on a desk, by day and by night; nothing may be wider than the screen."""
-        PICTURES.mkdir(exist_ok=True)
-        for width in (PHONE, DESK):
-            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE}
-            self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            for scheme in ("light", "dark"):
-                media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-                self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-                shot = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-                (PICTURES / f"{name}-{width}-{scheme}.png").write_bytes(base64.b64decode(shot["data"]))
-            assert self.browser.execute_script(TOO_WIDE, width) == []
-        self.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-    def entry_id(self, operation_id: str) -> int:
-        return self.pipeline.dead_letters()[operation_id].entry_id
-
-    def audited(self) -> list[tuple[str, str, int]]:
-        with self.pipeline.outbox() as outbox:
-            return [(one.action, one.why, one.changed) for one in outbox.actions()]
 
 
 @pytest.fixture
@@ -95,9 +34,14 @@ def visitor(pipeline: Pipeline, browser: Chrome) -> Visitor:
     return Visitor(pipeline, browser)
 
 
+def alter(pipeline: Pipeline, statement: str) -> None:
+    """Change a table; whoever keeps it busy makes this fail, and not wait for a day."""
+    limited = f"SET STATEMENT lock_wait_timeout = 10 FOR ALTER TABLE {statement}"
+    pipeline.mariadb.execute(limited, database=pipeline.database)
+
+
 def mend_sales(pipeline: Pipeline) -> None:
-    statement = "ALTER TABLE finanzas MODIFY ventas_netas_mes ENUM('menos_1_smmlv', 'mas_6_smmlv')"
-    pipeline.mariadb.execute(statement, database=pipeline.database)
+    alter(pipeline, "finanzas MODIFY ventas_netas_mes ENUM('menos_1_smmlv', 'mas_6_smmlv')")
 
 
 def test_a_group_is_found_and_replayed_once_its_cause_is_mended(visitor: Visitor) -> None:
@@ -154,6 +98,39 @@ def test_a_letter_is_searched_edited_and_replayed(visitor: Visitor) -> None:
     assert "email" not in pipeline.dead_letters()
     assert pipeline.query("SELECT email, password_hash FROM usuarios WHERE id = 1") == [("nueva@example.co", "s3cr3t")]
     assert visitor.audited() == [("replay", "a typo", 1), ("edit", "a typo", 1)]
+
+
+def test_a_letter_is_replayed_by_force_once_its_column_was_added(visitor: Visitor) -> None:
+    pipeline, browser = visitor.pipeline, visitor.browser
+    alter(pipeline, "emprendimientos DROP COLUMN sector_economico")
+    sector = {"id": 1, "economicSector": "comercio", "name": "La Vieja"}
+    for message in (
+        a_message("sector", "UPDATE", "Business", sector),
+        a_message("name", "UPDATE", "Business", {"id": 1, "name": "La Nueva"}),
+    ):
+        pipeline.send([message])
+        pipeline.wait_until_settled()
+    visitor.open(f"/replay?id={visitor.entry_id('sector')}")
+    visitor.see("0 would be applied, 1 would fail. 1 would go back in time")
+
+    alter(pipeline, "emprendimientos ADD COLUMN sector_economico VARCHAR(100)")
+    browser.refresh()
+    visitor.see("1 would be applied, 0 would fail. 1 would go back in time")
+    visitor.see("UPDATE name, applied")
+    visitor.picture("replay-back-in-time")
+    visitor.say_why("the column was added")
+    visitor.click("Replay 1")
+    visitor.see("Nothing was done: tick the box")
+    assert pipeline.query("SELECT nombre_emprendimiento FROM emprendimientos") == [("La Nueva",)]
+    browser.find_element(By.ID, "force").click()
+    visitor.click("Replay 1")
+    visitor.see("Replayed")
+    pipeline.wait_until_settled()
+
+    rows = pipeline.query("SELECT nombre_emprendimiento, sector_economico FROM emprendimientos")
+    assert rows == [("La Vieja", "comercio")]
+    assert visitor.audited() == [("replay", "the column was added", 1)]
+    pipeline.wait_until_the_cache_is_true()
 
 
 def test_chosen_letters_are_discarded(visitor: Visitor) -> None:
