@@ -21,19 +21,23 @@ CONTRAST = (Path(__file__).resolve().parents[1] / "support" / "contrast.js").rea
 #: The narrowest phone, and what a page of 1,280 pixels is at 400 % (1.4.10).
 WIDTHS = (360, 320)
 
+PHONE = {"width": 360, "height": 640, "deviceScaleFactor": 1, "mobile": True}
+
 #: What can be reached by the Tab key, in the order of the document.
 REACHABLE = """
     const all = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']");
     return [...all].filter((one) => one.type !== "hidden" && one.checkVisibility({visibilityProperty: true}));
 """
 
-#: Where the focus is, and the width of the line around it.
+#: Where the focus is, the width of the line around it, and whether it is in the window with nothing above it.
 FOCUSED = """
     const one = document.activeElement, style = getComputedStyle(one);
     const line = style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth);
     const box = one.getBoundingClientRect();
+    const x = box.left + box.width / 2, y = (Math.max(box.top, 0) + Math.min(box.bottom, innerHeight)) / 2;
+    const top = document.elementFromPoint(x, y); // whatever lies above the rest there
     return {one: one === document.body ? null : one, line,
-            isSeen: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth};
+            isSeen: top !== null && (one.contains(top) || top.contains(one))};
 """
 
 #: Whether the middle of something is in the window: the link that leads past the menu is not until it has the focus.
@@ -144,8 +148,7 @@ def test_what_is_pointed_at_or_focused_is_not_too_pale(
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_page_is_wider_than_a_phone(dashboard: StandingDashboard, browser: Chrome, width: int) -> None:
-    size = {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE | {"width": width})
 
     wide = {name: told for name in pages(dashboard, browser) if (told := browser.execute_script(TOO_WIDE, width))}
 
@@ -155,8 +158,7 @@ def test_no_page_is_wider_than_a_phone(dashboard: StandingDashboard, browser: Ch
 def test_a_list_on_a_phone_is_still_a_table_for_who_cannot_see_it(
     dashboard: StandingDashboard, browser: Chrome
 ) -> None:
-    size = {"width": WIDTHS[0], "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     browser.get(f"{dashboard.address}/letters")
 
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
@@ -175,6 +177,7 @@ def test_every_page_has_names_for_who_cannot_see_it(dashboard: StandingDashboard
 def test_the_tab_key_reaches_everything_in_order_and_shows_where_it_is(
     dashboard: StandingDashboard, browser: Chrome
 ) -> None:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     for name in pages(dashboard, browser):
         reachable = browser.execute_script(REACHABLE)
         reached = []
@@ -222,6 +225,20 @@ def test_letters_are_chosen_and_discarded_without_a_mouse(dashboard: StandingDas
 
     eventually(lambda: "/done" in browser.current_url, 30)
     assert {dashboard.desk.state(one) for one in (first, second)} == {State.DISCARDED}
+
+
+def test_all_letters_of_a_page_are_chosen_by_one_key(dashboard: StandingDashboard, browser: Chrome) -> None:
+    browser.get(f"{dashboard.address}/letters")
+    boxes = browser.find_elements(By.CSS_SELECTOR, "td.tick input")
+
+    tab_to(browser, "Choose all on this page")
+    press(browser, Keys.SPACE)
+    assert all(box.is_selected() for box in boxes)
+    assert browser.find_element(By.ID, "how-many").text == f"{len(dashboard.dead())} chosen"
+    press(browser, Keys.TAB, Keys.SPACE)
+
+    assert [box.is_selected() for box in boxes].count(False) == 1
+    assert not browser.find_element(By.ID, "every").is_selected()
 
 
 def test_a_letter_is_edited_and_replayed_by_force_without_a_mouse(

@@ -12,7 +12,7 @@ function tell() {
 }
 
 if (every) {
-  every.hidden = false;
+  every.parentElement.hidden = false;
   every.addEventListener("change", () => {
     for (const box of boxes) box.checked = every.checked;
     tell();

@@ -1,6 +1,8 @@
 // Asks for the figures every two seconds, writes them where they stand, and draws the last 15 minutes of them.
 "use strict";
 
+// Without the user and password that the page's own address may hold: fetch refuses an address with them.
+const ADDRESS = new URL("/live.json", location.origin);
 const EVERY_MS = 2000;
 const KEPT_MS = 15 * 60 * 1000;
 const STORE = "outbox-figures";
@@ -18,7 +20,7 @@ try {
 async function look() {
   const lost = document.getElementById("lost");
   try {
-    const answer = await fetch("/live.json", { credentials: "same-origin", cache: "no-store" });
+    const answer = await fetch(ADDRESS, { credentials: "same-origin", cache: "no-store" });
     if (!answer.ok) throw new Error(answer.status);
     const told = await answer.json();
     write(told);
