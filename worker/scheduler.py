@@ -17,6 +17,7 @@ from typing import Protocol
 import dramatiq
 
 from entities.writesets import after_failure
+from outbox.records import Entry
 from outbox.states import State
 from outbox.store import Outbox
 from worker.holding import Holding
@@ -31,6 +32,7 @@ from worker.messages import (
 from worker.outcomes import Changes, backoff_ms, weigh_line
 from worker.planner import Planned, Planner
 from worker.settings import Settings
+from worker.shelf import Shelf
 from worker.tasks import Task, Verdictable, held_keys, task_of
 
 logger = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ class Scheduler:
         self.just_sent: list[int] = []
         self.batch_sizes: list[int] = []
         self._read_to = 0
+        self._shelf: Shelf[Task] = Shelf(self._settings.window_max_bytes // 2)
         self._may_hold_more = True
         self.holding.forget()
 
@@ -108,6 +111,7 @@ class Scheduler:
         """These dead letters are replayed or discarded, and what they held is pending again, in its place."""
         self.holding.let_go(letters)
         self._read_to = min(self._read_to, self._planner.read_again(min(letters)) - 1)
+        self._shelf = Shelf(self._shelf.max_bytes, self._read_to)
         self._may_hold_more = True
 
     def note_appended(self) -> None:
@@ -150,25 +154,47 @@ class Scheduler:
             self._planner.unpark()
             self._read_to = read_again_from - 1
             self._may_hold_more = True
+            self._shelf.offer_again()
+        while self._planner.has_room:
+            planned = self._shelf.next_offer()
+            if planned is None:
+                break
+            if self.holding.holds(planned.seq, planned.writeset) or self._add(planned):
+                self._shelf.take_away(planned)
+        else:
+            return
+        if self._read_to < self._shelf.covered_to:
+            self._read_to = self._shelf.covered_to
+            self._planner.note_read(self._read_to)
         while self._may_hold_more and self._planner.has_room:
             entries = self._outbox.window(self._read_to, PAGE, self._settings.window_max_bytes)
             self._may_hold_more = bool(entries)
             for entry in entries:
                 if not self._planner.has_room:
                     break
-                self._read_to = entry.seq
-                if entry.seq in self._planner:
-                    self._planner.note_read(entry.seq)
-                else:
-                    task, keys = task_of(entry, names_rows=self.holding.is_on)
-                    if self.holding.holds(entry.seq, keys):
-                        continue
-                    goes_alone = entry.goes_alone or entry.attempts > 0
-                    if self.holding.is_on and task.verdict is not None:
-                        goes_alone = True  # in a batch, what rides behind it would be applied beside its burial
-                    planned = Planned(entry.seq, held_keys(entry, keys), task.size, task, entry.waits_wider, goes_alone)
-                    if self._planner.add(planned):
-                        self._by_origin[_place(task)] = entry.seq
+                before, self._read_to = self._read_to, entry.seq
+                self._shelf.note_read(before, self._offer(entry), entry.seq)
+
+    def _offer(self, entry: Entry) -> Planned[Task] | None:
+        """Offer an entry to the window; what is parked is returned."""
+        if entry.seq in self._planner:
+            self._planner.note_read(entry.seq)
+            return None
+        task, keys = task_of(entry, names_rows=self.holding.is_on)
+        if self.holding.holds(entry.seq, keys):
+            return None
+        goes_alone = entry.goes_alone or entry.attempts > 0
+        if self.holding.is_on and task.verdict is not None:
+            goes_alone = True  # in a batch, what rides behind it would be applied beside its burial
+        planned = Planned(entry.seq, held_keys(entry, keys), task.size, task, entry.waits_wider, goes_alone)
+        return None if self._add(planned) else planned
+
+    def _add(self, planned: Planned[Task]) -> bool:
+        """Whether the operation is in the window now; if not, it is parked."""
+        is_admitted = self._planner.add(planned)
+        if is_admitted:
+            self._by_origin[_place(planned.item)] = planned.seq
+        return is_admitted
 
     def _send_batch(self, tasks: Sequence[Task]) -> None:
         applicable = [task for task in tasks if task.verdict is None]
