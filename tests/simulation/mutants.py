@@ -130,8 +130,8 @@ MUTANTS = (
     ),
     Mutant(
         "operations do not wait for their parents",
-        writesets._take_parents,
-        "shared.update(parents)",
+        writesets._take_for_insert,
+        'shared.add(f"{row}{parent_id}")',
         "pass",
         noticed_after=1,
     ),
@@ -202,7 +202,7 @@ SELDOM_NOTICED = (
     Mutant(
         "an UPDATE of a unique value takes no key",
         writesets._take_for_update,
-        'exclusive.add(f"{name}.{key.name}")',
+        "exclusive.add(whole)",
         "pass",
     ),
     Mutant(
