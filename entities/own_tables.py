@@ -117,7 +117,8 @@ CREATE TABLE IF NOT EXISTS settled_operations (
   error_kind VARCHAR(32) NOT NULL DEFAULT '',
   reason TEXT NULL,
   payload LONGBLOB NULL,
-  KEY by_origin (topic, outcome, `partition`, generation, `offset`)
+  KEY by_origin (topic, outcome, `partition`, generation, `offset`),
+  KEY by_time (settled_at)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin""",
     "ingest_epochs": """\
 CREATE TABLE IF NOT EXISTS ingest_epochs (
@@ -163,7 +164,8 @@ CREATE TABLE IF NOT EXISTS settled_operations (
   reason TEXT,
   payload BLOB
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_origin ON settled_operations (topic, outcome, "partition", generation, "offset")""",
+CREATE INDEX IF NOT EXISTS by_origin ON settled_operations (topic, outcome, "partition", generation, "offset");
+CREATE INDEX IF NOT EXISTS by_time ON settled_operations (settled_at)""",
     "ingest_epochs": """\
 CREATE TABLE IF NOT EXISTS ingest_epochs (
   consumer_group TEXT NOT NULL PRIMARY KEY,

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-from peewee import SQL, fn
+from peewee import fn
 
 from outbox.announcements import Announcements, Audience
 from outbox.file import clean_text
 from outbox.intake import Intake
-from outbox.models import ENTRIES, WAS_REPLAYED, HistoryRow, StoredEntry, is_entry
+from outbox.models import ENTRIES, HistoryRow, StoredEntry, is_entry
 from outbox.notes import Notes
 from outbox.records import NO_TIMESTAMP, DeskResult, ImportedLetter
 from outbox.states import State
@@ -204,7 +204,7 @@ class Letters(Notes, Intake, Announcements):
         """Over all entries with this operation id: a duplicate of it may have been replayed before."""
         highest: int | None = (
             StoredEntry.select(fn.MAX(StoredEntry.incarnation))
-            .where(StoredEntry.operation_id == letter.operation_id, SQL(WAS_REPLAYED))
+            .where(StoredEntry.operation_id == letter.operation_id)
             .scalar(self.database)
         )
         return max(highest or 0, letter.incarnation)

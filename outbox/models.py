@@ -239,7 +239,6 @@ NOT_APPLIED = f"state <> {State.APPLIED:d}"
 OWED_TO_KAFKA = f"state IN ({', '.join(f'{state:d}' for state in UNSETTLED)}) AND incarnation = 0"
 IS_APPLIED = f"state = {State.APPLIED:d}"
 IS_HELD = f"state = {State.HELD:d}"
-WAS_REPLAYED = "incarnation > 0"
 WAS_MOVED = "first_seq IS NOT NULL"
 
 # Recognises a record that is read again.
@@ -252,8 +251,9 @@ StoredEntry.add_index(StoredEntry.log, StoredEntry.offset, name="entries_owed", 
 StoredEntry.add_index(StoredEntry.held_by, name="entries_held", where=SQL(IS_HELD))
 # The pruner: applied longest ago first.
 StoredEntry.add_index(StoredEntry.changed_at, name="entries_applied", where=SQL(IS_APPLIED))
-# Few rows each: the highest incarnation of an operation, and an entry by its id after a replay.
-StoredEntry.add_index(StoredEntry.operation_id, name="entries_replayed", where=SQL(WAS_REPLAYED))
+# What people ask by, since the application logs it. It costs a tenth of an append; without it 10 million rows would be read.
+StoredEntry.add_index(StoredEntry.operation_id, name="entries_by_operation")
+# Few rows: an entry by its id after a replay.
 StoredEntry.add_index(StoredEntry.first_seq, name="entries_moved", where=SQL(WAS_MOVED))
 
 TABLES: tuple[type[Model], ...] = (

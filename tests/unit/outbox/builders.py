@@ -103,8 +103,19 @@ def counters_are_true(outbox: Outbox) -> bool:
     return all(counts.of(state) == counted[state] for state in State)
 
 
+def back_to_version_4(outbox: Outbox) -> None:
+    """Make the file one from before all operations could be found by their id."""
+    for text in (
+        "DROP INDEX entries_by_operation",
+        "CREATE INDEX entries_replayed ON entries (operation_id) WHERE incarnation > 0",
+        "PRAGMA user_version = 4",
+    ):
+        sql(outbox, text)
+
+
 def back_to_version_3(outbox: Outbox) -> None:
     """Make the file one from before others were told."""
+    back_to_version_4(outbox)
     for text in ("DROP TABLE announcements", "PRAGMA user_version = 3"):
         sql(outbox, text)
 

@@ -21,6 +21,7 @@ from tests.unit.outbox.builders import (
     appended,
     back_to_version_2,
     back_to_version_3,
+    back_to_version_4,
     sql,
 )
 
@@ -181,6 +182,11 @@ def test_the_desk_does_not_migrate(path: Path, monkeypatch: pytest.MonkeyPatch) 
         Outbox.attach(path)
 
 
+def indexes(outbox: Outbox) -> set[str]:
+    """The indexes of the entries, by name."""
+    return {name for _, name, *_ in sql(outbox, "PRAGMA index_list(entries)")}
+
+
 def test_a_file_from_before_the_desk_could_edit_is_brought_up_to_date(path: Path) -> None:
     with Outbox.open(path) as outbox:
         letter = a_dead_letter(outbox)
@@ -206,6 +212,18 @@ def test_a_file_from_before_others_were_told_is_brought_up_to_date(path: Path) -
     with Outbox.open(path) as outbox:
         outbox.discard([letter], "ana", "not wanted")
         assert len(outbox.announcements(Audience.LEDGER, 10, 10**6)) == 1
+
+
+def test_a_file_from_before_operations_had_an_index_is_brought_up_to_date(path: Path) -> None:
+    with Outbox.open(path) as outbox:
+        letter = a_dead_letter(outbox)
+        as_new = indexes(outbox)
+        back_to_version_4(outbox)
+
+    with Outbox.open(path) as outbox:
+        assert indexes(outbox) == as_new
+        (replayed,) = outbox.replay([letter], "ana", "mended")
+        assert replayed.incarnation == 1
 
 
 def test_every_table_has_a_model_and_every_model_a_table(path: Path) -> None:
