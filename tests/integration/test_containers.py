@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +57,9 @@ def test_ours_in_containers_apply_survive_a_kill_and_stop_in_order(boxes: Contai
     letters = boxes.run_in("ingest", "python", "-m", "outbox", "list", "--state", "dead", "--json")
     assert len(letters.splitlines()) >= 1, letters
 
+    assert "1</strong> letter" in page(pipeline, "/groups")
+    assert "Redis does not answer" not in page(pipeline, "/dramatiq/")
+
     boxes.kill("actors")
     pipeline.send(users("b", 500))
     eventually(lambda: number(pipeline, "outbox_operations_received_total") == 1001, PATIENCE, boxes.told)
@@ -81,6 +86,15 @@ def test_ours_in_containers_apply_survive_a_kill_and_stop_in_order(boxes: Contai
 def users(name: str, count: int) -> list[bytes]:
     """So many creations of users."""
     return [a_message(f"op_{name}_{i}", "CREATE", "User", a_user(f"{name}{i}@example.co")) for i in range(count)]
+
+
+def page(pipeline: Pipeline, path: str) -> str:
+    """A page of the dashboard in its container, for compose.yaml's own user."""
+    asked = urllib.request.Request(f"{pipeline.service.dashboard_address}{path}")
+    asked.add_header("Authorization", f"Basic {base64.b64encode(b'operator:outbox').decode()}")
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        shown: str = answer.read().decode()
+    return shown
 
 
 def number(pipeline: Pipeline, name: str) -> float:
