@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from redis.connection import parse_url
 
-from worker.pem import Pair, has_certificates, pair
+from worker.pem import Pair, has_certificates, has_key, pair
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -80,6 +80,7 @@ def _connection_faults(settings: Settings) -> Iterator[Fault]:
     """What is wrong between the settings of TLS and accounts."""
     for server, cert, key in (
         ("DB", settings.db_ssl_cert, settings.db_ssl_key),
+        ("REDIS", settings.redis_ssl_cert, settings.redis_ssl_key),
         ("KAFKA", settings.kafka_ssl_cert, settings.kafka_ssl_key),
     ):
         names = (f"{server}_SSL_CERT", f"{server}_SSL_KEY")
@@ -93,11 +94,9 @@ def _connection_faults(settings: Settings) -> Iterator[Fault]:
             yield names, "allowed: a certificate and the key that belongs to it"
     if not settings.db_ssl and (settings.db_ssl_ca or settings.db_ssl_cert):
         yield ("DB_SSL", "DB_SSL_CA", "DB_SSL_CERT"), "allowed: files of TLS only with DB_SSL=true"
-    if not settings.redis_ssl and settings.redis_ssl_ca:
-        yield ("REDIS_SSL", "REDIS_SSL_CA"), "allowed: a file of TLS only with REDIS_SSL=true"
-    authority = parse_url(settings.broker_redis_url).get("ssl_ca_certs", "")
-    if authority and not has_certificates(authority):
-        yield ("BROKER_REDIS_URL",), "allowed: in ssl_ca_certs the path of a file in PEM that holds certificates"
+    if not settings.redis_ssl and (settings.redis_ssl_ca or settings.redis_ssl_cert):
+        yield ("REDIS_SSL", "REDIS_SSL_CA", "REDIS_SSL_CERT"), "allowed: files of TLS only with REDIS_SSL=true"
+    yield from _broker_url_faults(settings)
     protocol = settings.kafka_security_protocol
     if not protocol.endswith("ssl") and (settings.kafka_ssl_ca or settings.kafka_ssl_cert):
         yield (
@@ -108,6 +107,21 @@ def _connection_faults(settings: Settings) -> Iterator[Fault]:
         yield (
             ("KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_USERNAME"),
             "allowed: an account with sasl_plaintext or sasl_ssl, and none without",
+        )
+
+
+def _broker_url_faults(settings: Settings) -> Iterator[Fault]:
+    """The files in the broker's URL, unless they are the cache's, which are told by their own variables."""
+    parts = parse_url(settings.broker_redis_url)
+    authority, cert, key = (parts.get(name, "") for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
+    if authority and not has_certificates(authority):
+        yield ("BROKER_REDIS_URL",), "allowed: in ssl_ca_certs the path of a file in PEM that holds certificates"
+    if (cert, key) in (("", ""), (settings.redis_ssl_cert, settings.redis_ssl_key)):
+        return
+    if not (has_certificates(cert) and has_key(key) and pair(cert, key) is Pair.FITS):
+        yield (
+            ("BROKER_REDIS_URL",),
+            "allowed: in ssl_certfile and ssl_keyfile a certificate and its key, without a passphrase",
         )
 
 

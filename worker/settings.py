@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from environs import Env, EnvError, ValidationError
 from redis.connection import parse_url
@@ -100,6 +100,13 @@ class Settings:
     redis_ssl_ca: str = _setting(
         "REDIS_SSL_CA", "", certificates_or_empty(), "the authority that signed its certificate; empty = the system's"
     )
+    redis_ssl_cert: str = _setting(
+        "REDIS_SSL_CERT",
+        "",
+        certificates_or_empty(),
+        "our own certificate, which Redis asks for unless it is told not to",
+    )
+    redis_ssl_key: str = _setting("REDIS_SSL_KEY", "", key_or_empty(), "its key")
     broker_redis_url: str = _setting(
         "BROKER_REDIS_URL",
         "",
@@ -388,10 +395,9 @@ def _default_broker_url(values: Mapping[str, Any]) -> str:
     credentials = f"{username}:{password}@" if username or password else ""
     host = f"[{values['redis_host']}]" if ":" in values["redis_host"] else values["redis_host"]
     scheme = "rediss" if values["redis_ssl"] else "redis"
-    authority = (
-        f"?ssl_ca_certs={quote(values['redis_ssl_ca'])}" if values["redis_ssl"] and values["redis_ssl_ca"] else ""
-    )
-    return f"{scheme}://{credentials}{host}:{values['redis_port']}/1{authority}"
+    shown = {"ssl_ca_certs": "redis_ssl_ca", "ssl_certfile": "redis_ssl_cert", "ssl_keyfile": "redis_ssl_key"}
+    files = {argument: values[name] for argument, name in shown.items() if values["redis_ssl"] and values[name]}
+    return f"{scheme}://{credentials}{host}:{values['redis_port']}/1{'?' if files else ''}{urlencode(files)}"
 
 
 def _exit(faults: list[str]) -> NoReturn:

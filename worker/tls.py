@@ -35,7 +35,9 @@ def tls_trouble(error: BaseException | str, server: str) -> str:
         return f"it wants another certificate of ours: see {server}_SSL_CERT"
     if any(sign in text for sign in ("KEY_VALUES_MISMATCH", "[X509", "[PEM", "NO_CERTIFICATE_OR_CRL_FOUND")):
         return f"our files do not fit: see {server}_SSL_CA, {server}_SSL_CERT and {server}_SSL_KEY"
-    if "[SSL" in text or "EOF occurred" in text or isinstance(error, ConnectionError):
-        switch = "KAFKA_SECURITY_PROTOCOL" if server == "KAFKA" else f"{server}_SSL"
+    switch = "KAFKA_SECURITY_PROTOCOL" if server == "KAFKA" else f"{server}_SSL"
+    if "EOF occurred" in text:  # some servers just close on who shows no certificate of theirs
+        return f"it does not speak TLS on this port, or wants another certificate of ours: see {switch} and {server}_SSL_CERT"
+    if "[SSL" in text or isinstance(error, ConnectionError):
         return f"it does not speak TLS on this port: see {switch}"
     return ""

@@ -48,15 +48,19 @@ def test_the_account_is_let_in_through_tls(
         ({"REDIS_USERNAME": "nobody"}, "REDIS_USERNAME"),
         ({"REDIS_SSL_CA": "other"}, "REDIS_SSL_CA"),
         ({"REDIS_SSL_CA": ""}, "REDIS_SSL_CA"),
+        ({"REDIS_SSL_CERT": "", "REDIS_SSL_KEY": ""}, "REDIS_SSL_CERT"),
+        ({"REDIS_SSL_CERT": "other", "REDIS_SSL_KEY": "other key"}, "REDIS_SSL_CERT"),
         ({"REDIS_HOST": "localhost"}, "REDIS_HOST"),
-        ({"REDIS_SSL": "false", "REDIS_SSL_CA": ""}, "REDIS_SSL,"),
+        (dict.fromkeys(("REDIS_SSL", "REDIS_SSL_CA", "REDIS_SSL_CERT", "REDIS_SSL_KEY"), ""), "REDIS_SSL,"),
         ({"REDIS_PORT": "plain"}, "REDIS_SSL,"),
     ],
 )
 def test_who_is_not_let_in_is_told_the_variable_and_no_secret(
     client: Callable[[Settings], redis.Redis], changes: dict[str, str], variable: str, secure_redis: SecureRedis
 ) -> None:
-    meant = {"other": secure_redis.certificates.unknown_authority, "plain": str(secure_redis.port)}
+    certificates = secure_redis.certificates
+    meant = {"other": certificates.unknown_authority, "other key": certificates.unknown_authority_key}
+    meant["plain"] = str(secure_redis.port)
     changed = {name: meant.get(value, value) for name, value in changes.items()}
 
     with pytest.raises(redis.RedisError) as caught:

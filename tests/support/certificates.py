@@ -22,6 +22,10 @@ class Certificates:
         return str(self.folder / "other.pem")
 
     @property
+    def unknown_authority_key(self) -> str:
+        return str(self.folder / "other.key")
+
+    @property
     def server(self) -> str:
         """The servers', for the address 127.0.0.1 alone: as `localhost` they are somebody else."""
         return str(self.folder / "server.pem")

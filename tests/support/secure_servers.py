@@ -113,7 +113,10 @@ class SecureMariaDB(MariaDBServer):
 
 
 class SecureRedis(RedisServer):
-    """A server with a port for TLS and an ACL user beside the default one; `port` stays the plain one."""
+    """A server with a port for TLS, where clients must show a certificate, and an ACL user beside the default one.
+
+    `port` stays the plain one.
+    """
 
     def __init__(self, folder: Path, certificates: Certificates) -> None:
         super().__init__(folder)
@@ -125,7 +128,7 @@ class SecureRedis(RedisServer):
         shown = ["--tls-cert-file", certificates.server, "--tls-key-file", certificates.server_key]
         tls = ["--tls-port", str(self.tls_port), *shown, "--tls-ca-cert-file", certificates.authority]
         account = ["--user", ACCOUNT, "on", f">{SECRET}", "~*", "&*", "+@all"]
-        return [*super().command(), *tls, "--tls-auth-clients", "no", *account]
+        return [*super().command(), *tls, *account]
 
     def settings(self) -> dict[str, str]:
         """The variables of a client that is let in at the port for TLS."""
@@ -136,4 +139,6 @@ class SecureRedis(RedisServer):
             "REDIS_PASSWORD": SECRET,
             "REDIS_SSL": "true",
             "REDIS_SSL_CA": self.certificates.authority,
+            "REDIS_SSL_CERT": self.certificates.client,
+            "REDIS_SSL_KEY": self.certificates.client_key,
         }

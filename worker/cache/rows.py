@@ -90,6 +90,8 @@ class Cache:
             password=settings.redis_password or None,
             ssl=settings.redis_ssl,
             ssl_ca_certs=settings.redis_ssl_ca or None,
+            ssl_certfile=settings.redis_ssl_cert or None,
+            ssl_keyfile=settings.redis_ssl_key or None,
             ssl_check_hostname=settings.redis_ssl,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import PrivateFormat
+from redis.connection import parse_url
 
 from tests.support.pem_files import PemPair, a_revocation_list, write_pem_pair
 from worker.settings import FaultySettings, Settings, load_settings
@@ -17,8 +18,8 @@ SWITCHES = {
     "KAFKA": {"KAFKA_SECURITY_PROTOCOL": "ssl"},
 }
 
-CERTIFICATES = ["DB_SSL_CA", "DB_SSL_CERT", "REDIS_SSL_CA", "KAFKA_SSL_CA", "KAFKA_SSL_CERT"]
-KEYS = ["DB_SSL_KEY", "KAFKA_SSL_KEY"]
+CERTIFICATES = ["DB_SSL_CA", "DB_SSL_CERT", "REDIS_SSL_CA", "REDIS_SSL_CERT", "KAFKA_SSL_CA", "KAFKA_SSL_CERT"]
+KEYS = ["DB_SSL_KEY", "REDIS_SSL_KEY", "KAFKA_SSL_KEY"]
 
 
 @pytest.fixture
@@ -141,10 +142,22 @@ def test_the_key_of_another_certificate_is_told_with_both_variables(
     assert told.startswith(f"{variable.removesuffix('KEY')}CERT, {variable}: allowed: ")
 
 
-def test_the_authority_in_the_brokers_url_is_looked_at_too(pem: PemPair, tmp_path: Path) -> None:
-    nonsense = written(tmp_path, b"no PEM")
+def test_the_files_in_the_brokers_url_are_looked_at_too(pem: PemPair, tmp_path: Path) -> None:
+    nonsense, url = written(tmp_path, b"no PEM"), "rediss://host/1"
 
-    told = fault({"BROKER_REDIS_URL": f"rediss://host/1?ssl_ca_certs={nonsense}"})
+    for files in (
+        f"ssl_ca_certs={nonsense}",
+        f"ssl_certfile={pem.cert}&ssl_keyfile={nonsense}",
+        f"ssl_certfile={pem.cert}",
+    ):
+        assert fault({"BROKER_REDIS_URL": f"{url}?{files}"}).startswith("BROKER_REDIS_URL: allowed: ")
+    for files in (f"ssl_ca_certs={pem.cert}", f"ssl_certfile={pem.cert}&ssl_keyfile={pem.key}"):
+        assert loaded({"BROKER_REDIS_URL": f"{url}?{files}"})
 
-    assert told.startswith("BROKER_REDIS_URL: allowed: ")
-    assert loaded({"BROKER_REDIS_URL": f"rediss://host/1?ssl_ca_certs={pem.cert}"})
+
+def test_the_brokers_redis_is_shown_the_caches_files(pem: PemPair) -> None:
+    files = {"REDIS_SSL_CA": pem.cert, "REDIS_SSL_CERT": pem.cert, "REDIS_SSL_KEY": pem.key}
+
+    parts = parse_url(loaded({"REDIS_SSL": "true", **files}).broker_redis_url)
+
+    assert (parts["ssl_ca_certs"], parts["ssl_certfile"], parts["ssl_keyfile"]) == (pem.cert, pem.cert, pem.key)
