@@ -95,7 +95,7 @@ def checked(letter: Entry, raw: bytes) -> Edited:
             if was_named
             else "metadata.operationId was missing and must stay so: the ledger knows this operation by its place in Kafka"
         )
-    if raw == letter.raw:
+    if raw == letter.raw or _canonical(raw) == _canonical(letter.raw):
         raise CannotEdit("nothing was changed")
     return Edited(letter, raw, envelope)
 
@@ -125,6 +125,14 @@ def take_back(outbox: Outbox, letter: Entry, who: str, why: str) -> bool:
     came_as = letter.came_as if letter.came_as != content_of(original) else None
     changes = {"expected": letter.raw, "came_as": came_as, "entity": seen.entity, "type": seen.type}
     return outbox.edit(letter.entry_id, original, **changes, who=who, why=why)  # type: ignore[arg-type]
+
+
+def _canonical(raw: bytes) -> str | None:
+    """The JSON without spaces and the order of keys; 1, 1.0 and true stay apart. None: it is no JSON, or nested too deeply."""
+    try:
+        return json.dumps(json.loads(raw), sort_keys=True)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _steps(path: str) -> list[str | int]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from outbox import State
 from tests.support.streams import a_message, a_user
 from tests.unit.desk.builders import Desk
+from worker.desk.editing import checked
 from worker.desk.placeholders import Concealed, UnknownPlaceholder
 from worker.work import content_of
 
@@ -257,3 +258,30 @@ def test_a_secret_inside_of_a_text_is_hidden_with_all_of_the_text(text: str) -> 
 
     assert SECRET not in concealed.text
     assert json.loads(concealed.restore(concealed.text)) == document
+
+
+def test_an_edit_to_what_it_was_is_none(desk: Desk) -> None:
+    letter = desk.dead(data={"id": 9, "name": "Nueva"})
+
+    result = desk.run("edit", letter, "--set", "name=Nueva")
+
+    assert (result.exit_code, "nothing was changed" in result.stderr) == (1, True)
+    assert desk.outbox.edits(letter) == []
+
+
+def test_an_edit_of_the_kind_of_a_value_is_one(desk: Desk) -> None:
+    letter = desk.dead("UPDATE", "WorkTeam", {"id": 9, "hasTrainedStaff": True})
+
+    desk.done("edit", letter, "--set", "hasTrainedStaff=1")
+
+    assert desk.payload(letter)["data"]["hasTrainedStaff"] == 1
+    assert desk.payload(letter)["data"]["hasTrainedStaff"] is not True
+
+
+def test_a_letter_nested_too_deeply_can_be_edited(desk: Desk) -> None:
+    nested = desk.outbox.entry(desk.die(desk.raw(b"[" * 100_000), reason="message: is nested too deeply"))
+    assert nested is not None
+
+    edited = checked(nested, a_message(None, "UPDATE", "User", {"id": 1, "firstName": "Ana"}))
+
+    assert edited.envelope.entity == "User"

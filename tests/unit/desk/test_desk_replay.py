@@ -158,6 +158,24 @@ def test_what_was_pruned_here_is_found_in_the_ledger(desk: Desk) -> None:
     assert f"User:5: CREATE {operation.operation_id}, applied" in result.stderr
 
 
+@pytest.mark.usefixtures("database")
+def test_of_several_letters_each_is_behind_only_what_was_applied_after_its_own_death(desk: Desk) -> None:
+    operation = create_user(1, id=5)
+    apply(operation)
+    ((settled,),) = rows("SELECT settled_at FROM settled_operations")
+    letters = []
+    for name, died in (("early", settled - 1), ("late", settled + 1)):
+        raw = a_message(name, "UPDATE", "User", {"id": 5, "firstName": name})
+        place = (TOPIC, 0, 0, 70 + len(letters), name, "User", "UPDATE", raw)
+        letters.append(ImportedLetter(*place, 0, 1, "order", "User 5 is not there", died))
+    desk.outbox.import_dead(letters)
+
+    result = desk.run("replay", "early", "late")
+
+    assert f"User:5: CREATE {operation.operation_id}, applied" in result.stderr
+    assert {entry.operation_id for entry in desk.outbox.dead_letters()} == {"early"}
+
+
 # ------------------------------------------------------------------------------------------------------------ dry run
 
 
@@ -261,6 +279,26 @@ def test_each_command_leaves_a_line_of_audit_with_who_what_and_why(desk: Desk) -
         "changed": 1,
         "refused": 1,
     }
+
+
+def test_a_command_that_could_change_nothing_leaves_a_line_of_audit_too(desk: Desk) -> None:
+    desk.pending("UPDATE", "User", {"id": 1, "firstName": "x"}, id="waits")
+
+    assert desk.run("discard", "waits", "--why", "x").exit_code == 1
+
+    (line,) = desk.lines("audit")
+    assert (line["action"], line["changed"], line["refused"]) == ("discard", 0, 1)
+
+
+def test_of_an_operation_that_came_twice_the_dead_letter_is_meant(desk: Desk) -> None:
+    desk.applied("UPDATE", "User", {"id": 1, "firstName": "x"}, id="twice")
+    letter = desk.dead("UPDATE", "User", {"id": 1, "firstName": "y"}, id="twice")
+
+    desk.done("discard", "twice", "--why", "x")
+
+    assert desk.state(letter) is State.DISCARDED
+    (line,) = desk.lines("audit")
+    assert (line["changed"], line["refused"]) == (1, 0)
 
 
 def test_results_are_told_in_json(desk: Desk) -> None:

@@ -97,6 +97,15 @@ def test_one_that_waits_wider_waits_for_all_on_its_entities(desk: Desk) -> None:
     assert [(one.entry_id, one.keys) for one in waiting.blockers] == [(earlier, ())]
 
 
+def test_one_that_waits_wider_does_not_wait_for_one_that_is_retried_alone(desk: Desk) -> None:
+    alone = desk.pending("UPDATE", "Business", {"id": 6, "name": "x"})
+    wide = desk.pending("UPDATE", "Business", {"id": 5, "name": "y"})
+    desk.outbox.mark_dispatched([alone, wide])
+    desk.outbox.hand_back([HandedBack(alone, 0, goes_alone=True), HandedBack(wide, 0, waits_wider=True)])
+
+    assert asked(desk, wide).blocked_by == 0
+
+
 def test_what_is_settled_or_under_way_or_next_says_so(desk: Desk) -> None:
     applied = desk.applied("UPDATE", "Business", {"id": 5, "name": "x"})
     dead = desk.dead()

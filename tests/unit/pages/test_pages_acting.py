@@ -86,6 +86,7 @@ def test_of_a_selection_only_what_goes_back_in_time_is_left_alone(browser: Brows
 
     assert "1 replayed" in shown.text
     assert "1 left alone" in shown.text
+    assert "not dead any more" not in shown.text
     assert (desk.state(behind), desk.state(free)) == (State.DEAD, State.PENDING)
     assert [(line.changed, line.refused) for line in audit(desk)] == [(1, 1)]
 
@@ -140,7 +141,7 @@ def test_an_edit_shows_its_changes_and_keeps_the_secrets(browser: Browser, desk:
     assert "s3cr3t" not in review.text + shown.text
     assert desk.payload(letter)["data"] == {"id": 1, "email": "ana@example.co", "passwordHash": "s3cr3t"}
     assert desk.state(letter) is State.PENDING
-    assert [line.action for line in audit(desk)] == ["replay", "edit"]
+    assert [(line.action, line.who) for line in audit(desk)] == [("replay", "ana"), ("edit", "ana")]
 
 
 def test_an_edit_that_makes_no_operation_is_not_taken(browser: Browser, desk: Desk) -> None:
@@ -164,3 +165,60 @@ def test_an_edit_of_what_was_changed_meanwhile_is_refused(browser: Browser, desk
 
     assert answer.status == 409
     assert desk.payload(letter)["data"]["name"] == "Otra"
+
+
+def test_an_edit_that_is_only_taken_leaves_the_letter_dead(browser: Browser, desk: Desk) -> None:
+    letter = desk.dead()
+    form = browser.get(f"/entries/{letter}/edit")
+    text = form.fields(f"/entries/{letter}/edit")["text"][0].replace("Nueva", "Otra")
+
+    review = browser.send(form, f"/entries/{letter}/edit", text=text)
+    shown = browser.send(review, f"/entries/{letter}/take", why="a typo", do="take")
+
+    assert "stays dead until it is replayed" in shown.text
+    assert (desk.state(letter), desk.payload(letter)["data"]["name"]) == (State.DEAD, "Otra")
+    assert [(line.action, line.who, line.why) for line in audit(desk)] == [("edit", "ana", "a typo")]
+
+
+def test_the_lines_of_a_browser_are_no_change(browser: Browser, desk: Desk) -> None:
+    letter = desk.die(desk.raw(b"no JSON\nin two lines"))
+    form = browser.get(f"/entries/{letter}/edit")
+    text = form.fields(f"/entries/{letter}/edit")["text"][0]
+    assert text.startswith("no JSON\nin two lines")
+
+    answer = browser.send(form, f"/entries/{letter}/edit", text=text.replace("\n", "\r\n"))
+
+    assert answer.fields(f"/entries/{letter}/edit")["text"] == [text]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_only_a_dead_letter_can_be_edited(browser: Browser, desk: Desk, method: str) -> None:
+    letter = desk.dead()
+    form = browser.get(f"/entries/{letter}/edit")
+    fields = form.fields(f"/entries/{letter}/edit")
+    desk.outbox.replay([letter], "eva", "first")
+
+    address = f"/entries/{letter}/edit"
+    answer = browser.get(address) if method == "get" else browser.post(address, fields)
+
+    assert answer.status == 409
+    assert "is pending, not dead" in answer.text
+
+
+def test_no_more_letters_are_taken_than_a_page_shows(browser: Browser, desk: Desk) -> None:
+    desk.dead()
+
+    answer = browser.get("/discard?" + "&".join(f"id={number}" for number in range(1, 502)))
+
+    assert answer.status == 400
+    assert "No more than 500" in answer.text
+    assert browser.get("/discard?" + "&".join(f"id={number}" for number in range(1, 501))).status == 200
+
+
+@pytest.mark.usefixtures("tables")
+def test_pages_ask_the_database_one_after_the_other(browser: Browser, desk: Desk) -> None:
+    letter = desk.dead()
+
+    shown = [browser.get(f"/replay?id={letter}").text for _ in range(2)]
+
+    assert [one.count("would be applied to Business:9") for one in shown] == [1, 1]

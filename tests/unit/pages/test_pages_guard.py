@@ -97,6 +97,19 @@ def test_every_page_forbids_frames_and_foreign_scripts(browser: Browser, desk: D
 
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert "script-src 'self'" in headers["Content-Security-Policy"]
+        policy = headers["Content-Security-Policy"].split("; ")
+        assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "form-action 'self'"} < set(policy)
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["Cache-Control"] == "no-store"
+
+
+def test_the_cookie_is_for_this_site_alone_and_not_for_scripts(browser: Browser, desk: Desk) -> None:
+    cookie = browser.get("/").headers["Set-Cookie"]
+
+    assert cookie.split("; ")[1:] == ["Path=/", "HttpOnly", "SameSite=Strict"]
+    assert "Set-Cookie" not in browser.get("/").headers
+
+
+def test_a_form_that_is_too_large_is_not_read(browser: Browser, desk: Desk) -> None:
+    assert browser.post("/discard", {}, CONTENT_LENGTH="8000001").status == 413
+    assert browser.post("/discard", {}, CONTENT_LENGTH="x").status == 400

@@ -104,6 +104,18 @@ def test_what_is_held_stands_with_what_holds_it(browser: Browser, desk: Desk) ->
     assert f"/entries/{letter}" in page
 
 
+def test_a_lane_whose_letter_is_settled_is_about_to_go_on(browser: Browser, desk: Desk) -> None:
+    letter = desk.dead()
+    held = desk.pending("UPDATE", "Business", {"id": 9, "name": "x"})
+    desk.outbox.hold([(held, letter)])
+    desk.outbox.discard([letter], "eva", "not wanted")
+
+    overview = browser.get("/").text
+
+    assert "settled; about to go on" in overview
+    assert f'href="/entries/{held}"' in overview
+
+
 def test_hostile_words_are_shown_as_words(browser: Browser, desk: Desk) -> None:
     raw = json.dumps({"type": HOSTILE, "entity": HOSTILE, "data": {HOSTILE: HOSTILE}}).encode()
     letter = desk.die(desk.raw(raw, id=HOSTILE, entity=HOSTILE, type=HOSTILE), reason=HOSTILE)
