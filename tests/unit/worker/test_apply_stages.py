@@ -166,14 +166,14 @@ def _everything_but_generated_ids() -> list[list[tuple[Any, ...]]]:
 def test_a_batch_with_deletes_ends_as_its_operations_one_after_the_other(
     batch: list[DispatchedOperation], businesses: list[tuple[int, int]]
 ) -> None:
-    before = [an_operation("CREATE", "User", a_user(number, id=number)) for number in (1, 2, 3)]
+    # Rows with generated ids are beyond those that operations name. First, so that no refused one holds them back.
+    before = [an_operation("CREATE", "User", a_user(99, id=99))]
+    before.append(an_operation("CREATE", "Business", {"id": 99, "userId": 99, "name": "x"}))
+    before.append(an_operation("CREATE", "Finance", {"id": 99, "businessId": 99}))
+    before += [an_operation("CREATE", "User", a_user(number, id=number)) for number in (1, 2, 3)]
     before += [
         an_operation("CREATE", "Business", {"id": number, "userId": owner, "name": "x"}) for number, owner in businesses
     ]
-    # Rows with generated ids are beyond those that operations name.
-    before.append(an_operation("CREATE", "User", a_user(99, id=99)))
-    before.append(an_operation("CREATE", "Business", {"id": 99, "userId": 99, "name": "x"}))
-    before.append(an_operation("CREATE", "Finance", {"id": 99, "businessId": 99}))
     with tempfile.TemporaryDirectory() as folder:
         with sqlite_database(Path(folder) / "one_by_one.sqlite3"):
             database.execute("PRAGMA synchronous = OFF")
