@@ -118,6 +118,11 @@ class Planner(Generic[Item]):
     def get(self, seq: int) -> Planned[Item] | None:
         return self._window.get(seq)
 
+    @property
+    def waiting_count(self) -> int:
+        """How many are in the window and in no batch."""
+        return len(self._window) - self._in_batches
+
     def waiting(self) -> list[Planned[Item]]:
         """What is in the window and has not been taken, in outbox order."""
         return sorted((one for one in self._window.values() if not one.is_taken), key=lambda one: one.seq)

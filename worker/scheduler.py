@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 #: Entries read from the outbox at a time: short reads, so that the write-ahead log can be checkpointed.
 PAGE = 500
 
+#: With so many batches' operations waiting in the window, the next is sent before the window is filled up.
+AMPLE_BATCHES = 2
+
 #: Single operations that may await their retry at the same time. They take no slot: they wait most of the time.
 ALONE_LIMIT = 1_000
 
@@ -135,18 +138,25 @@ class Scheduler:
 
     def dispatch(self) -> None:
         """Fill the window and send what may run, as long as slots are free. Call it only while the gate is open."""
+        while self._planner.waiting_count >= AMPLE_BATCHES * self._settings.batch_max_operations and self._send_next():
+            pass  # workers wait for these, and what there is to fill the window with does not
         self._fill()
-        while len(self._in_flight) - self._alone_in_flight < self._settings.max_in_flight_batches:
-            batch = self._planner.take(self._settings.batch_max_operations, self._settings.batch_max_bytes)
-            if not batch:
-                break
-            self._send_batch([planned.item for planned in batch])
+        while self._send_next():
             self._fill()
         while self._alone_in_flight < ALONE_LIMIT:
             planned = self._planner.take_alone()
             if planned is None:
                 break
             self._send_alone(planned.item)
+
+    def _send_next(self) -> bool:
+        """Send the next batch; False if there is no free slot, or nothing that may run."""
+        if len(self._in_flight) - self._alone_in_flight >= self._settings.max_in_flight_batches:
+            return False
+        batch = self._planner.take(self._settings.batch_max_operations, self._settings.batch_max_bytes)
+        if batch:
+            self._send_batch([planned.item for planned in batch])
+        return bool(batch)
 
     def _fill(self) -> None:
         read_again_from = self._planner.must_read_again_from

@@ -292,3 +292,21 @@ def test_a_backlog_far_beyond_the_window_is_worked_off_in_order(desk: Desk) -> N
     for row in range(7):
         of_row = [operation_id for operation_id in applied if int(operation_id[3:]) % 7 == row]
         assert of_row == [f"op-{n}" for n in range(200) if n % 7 == row]
+
+
+def test_with_enough_at_hand_the_next_batch_leaves_before_more_is_read(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    window, send = desk.outbox.window, desk.send
+    monkeypatch.setattr(desk.outbox, "window", lambda *bounds: order.append("read") or window(*bounds))
+    monkeypatch.setattr(desk, "send", lambda *message: order.append("sent") or send(*message))
+    desk.append(*(update(f"op-{number}", number) for number in range(30)))
+    first, _ = desk.dispatch()
+    desk.append(update("late", 99))
+    order.clear()
+
+    desk.settle(first, *[Outcome.APPLIED] * len(first.ids))
+    desk.dispatch()
+
+    assert order[:2] == ["sent", "read"]
