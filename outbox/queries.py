@@ -159,8 +159,8 @@ class Queries(Intake):
             (_CONDITIONS[name], value) for name, value in msgspec.structs.asdict(wanted).items() if value is not None
         ]
         where = [condition for condition, _ in given]
-        if wanted.state not in (None, State.APPLIED) and wanted.operation_id is None:
-            where.append(NOT_APPLIED)  # the index by state; an operation's few entries are found by their own
+        if wanted.state not in (None, State.APPLIED):
+            where.append(NOT_APPLIED)
         text = f"SELECT {columns} FROM {ENTRIES} WHERE {' AND '.join([*where, 'seq > ? AND seq <= ?'])}"
         first, last = self._sql(f"SELECT (SELECT min(seq) FROM {ENTRIES}), (SELECT max(seq) FROM {ENTRIES})").fetchone()
         if first is None:

@@ -189,3 +189,31 @@ def test_letters_travel_by_a_file_from_one_service_to_itself_and_are_settled_onc
 
     assert "0 imported, 1 were here already" in desk(prepared, "import", letters)
     assert {line["is_sound"] for line in told(prepared, "verify", "--thoroughly")} == {True}
+
+
+def test_every_command_works_on_the_file_of_a_stopped_ingest(prepared: Pipeline) -> None:
+    settled(prepared, *(a_message(f"bad-{number}", "CREATE", "User", a_user("nobody")) for number in range(4)))
+    prepared.service.stop()
+    letters, file = sorted(prepared.dead_letters()), str(prepared.service.folder / "letters.jsonl")
+    group = json.loads(desk(prepared, "groups", "--json"))["group"]
+
+    assert "stopped" in desk(prepared, "status")
+    assert group in desk(prepared, "watch", "--times", "1")
+    assert len(told(prepared, "list")) == 4
+    assert "User.email" in desk(prepared, "show", letters[0])
+    assert json.loads(desk(prepared, "why", letters[0], "--json"))["why"] == "dead"
+    desk(prepared, "export", file)
+    assert "0 imported" in desk(prepared, "import", file)
+    desk(prepared, "edit", letters[0], "--set", "email=beto@example.co")
+    assert "1 would be applied" in desk(prepared, "replay", letters[0], "--dry-run")
+    desk(prepared, "replay", letters[0])
+    desk(prepared, "discard", "--group", group, "--why", "not wanted", "--yes")
+    desk(prepared, "prune", "--older-than", "0s", "--yes")
+    assert {line["is_sound"] for line in told(prepared, "verify", "--thoroughly")} == {True}
+    actions = [one["action"] for one in told(prepared, "audit")]
+    assert actions[::-1] == ["export", "import", "edit", "replay", "discard", "prune"]
+
+    prepared.service.start()
+    counts = prepared.wait_until_settled(1)
+    assert (counts.applied, counts.dead, counts.discarded) == (1, 0, 3)
+    assert prepared.query("SELECT email FROM usuarios WHERE email = 'beto@example.co'") == [("beto@example.co",)]

@@ -154,6 +154,7 @@ def test_no_command_leaves_a_table_locked(with_letters: Pipeline) -> None:
     file = str(pipeline.service.folder / "letters.jsonl")
     commands = [
         ("status",),
+        ("watch", "--times", "2", "--interval", "0.5"),
         ("groups",),
         ("list",),
         ("show", "late"),
