@@ -12,6 +12,7 @@ import pytest
 
 from worker.metrics import Metrics, Standing
 from worker.metrics_page import MetricsPage
+from worker.settings import variables
 
 COMPOSE = Path(__file__).resolve().parents[2] / "compose"
 BOARD = COMPOSE / "monitoring" / "grafana" / "outbox.json"
@@ -62,6 +63,17 @@ def test_compose_takes_its_file(profile: str) -> None:
 
     assert checked.returncode == 0, checked.stderr
     assert {"ingest", "actors", "dashboard"} <= set(checked.stdout.split())
+
+
+def test_the_composition_passes_every_setting_on() -> None:
+    """But for those that the image, or what a container is, decides."""
+    text = (COMPOSE / "compose.yaml").read_text()
+    passed = set(re.findall(r"^ +([A-Z_]+): \$\{\1:-[^}]*\}", text, re.MULTILINE))
+
+    names = {variable.name for variable in variables()}
+    by_the_image = {"DB_ENGINE", "OUTBOX_PATH", "LOG_DIR"}
+    by_the_network = {"METRICS_HOST", "METRICS_PORT", "ACTORS_METRICS_PORT", "DASHBOARD_HOST", "DASHBOARD_PORT"}
+    assert names - passed == by_the_image | by_the_network
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
