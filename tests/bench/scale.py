@@ -29,8 +29,9 @@ from worker.cache.voucher import Vouchers
 
 SIZES = (10_000, 1_000_000)
 
-#: Operations that are taken in and settled at each size, and applied beside each number of cached keys, at scale 1.
-OPERATIONS, APPLIED = 20_000, 30_000
+#: Operations that are taken in and settled at each size, and applied beside each number of cached keys, at scale 1: enough
+#: of these for several walks through the keys, which come every few seconds.
+OPERATIONS, APPLIED = 20_000, 100_000
 
 #: No more keys are cached than that: they lie in memory.
 MOST_KEYS = 1_000_000

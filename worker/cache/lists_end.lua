@@ -1,7 +1,7 @@
 -- Notes that a purge is done, and tells whether the caller is to send the message for second purges.
 --
 -- KEYS: second purges (sorted set: entity, when); who has queued a second purge (hash); this purge's own entities (hash);
--- how the last purge went (hash).
+-- how the last purge went (hash); who is walking through the keys.
 -- ARGV: the caller's name; how long after the first the second purge comes, in ms; how long this one took, in ms; how long
 -- the caller's word is taken for the message, in ms.
 -- Answers in how many ms a second purge should run, or -1 if none is due or another caller has queued it.
@@ -15,6 +15,9 @@ for number = 1, #taken, 2 do
   end
 end
 redis.call("DEL", KEYS[3])
+if redis.call("GET", KEYS[5]) == ARGV[1] then
+  redis.call("DEL", KEYS[5])
+end
 if #taken > 0 then
   redis.call("HSET", KEYS[4], "ended_at", now, "took", ARGV[3])
 end

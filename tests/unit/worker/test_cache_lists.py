@@ -22,6 +22,12 @@ def cache(redis: fakeredis.FakeRedis) -> Cache:
     return Cache(redis)
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a walk took, the next may begin: what Python takes for it is not to decide these tests."""
+    monkeypatch.setattr(lists, "PAUSE_FACTOR", 0)
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Second purges are due as soon as the first are done."""
@@ -146,3 +152,85 @@ def test_nothing_of_ours_is_left_when_all_is_done(
     cache.sync(PURGE, "purge-2")
 
     assert redis.keys("*") == [lists.LAST.encode()]
+
+
+def test_one_purge_walks_at_a_time_and_the_other_comes_again(cache: Cache, redis: fakeredis.FakeRedis) -> None:
+    walks = []
+
+    def while_the_first_walks(_: object, entities: set[str]) -> None:
+        walks.append(entities)
+        if len(walks) == 1:
+            cache.sync(CacheSync((), ("Business",)), "message-2")
+            assert cache.sync(PURGE, "purge-2") == (Again(PURGE, lists.BUSY_AGAIN_MS),)
+            assert cache.sync(CacheSync((), ("Rating",)), "message-3") == (), "purge-2 has undertaken it"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lists, "_drop_lists", while_the_first_walks)
+        cache.sync(CacheSync((), ("User",)), "message-1")
+        cache.sync(PURGE, "purge-1")
+        cache.sync(PURGE, "purge-3")
+
+    assert walks == [{"User"}, {"Business", "Rating"}]
+
+
+def test_a_walk_that_took_long_is_followed_by_a_pause(
+    cache: Cache, redis: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "PAUSE_FACTOR", 10)
+    cache.sync(CacheSync((), ("User",)), "message-1")
+    cache.sync(PURGE, "purge-1")
+    redis.hset(lists.LAST, "took", 500)
+    stale = stale_lists(redis, "User")
+
+    [too_early] = cache.sync(PURGE, "purge-2")
+    [also_too_early] = cache.sync(CacheSync((), ("User",)), "message-2") or [too_early]
+
+    assert too_early.sync == also_too_early.sync == PURGE
+    assert 4_000 < too_early.delay_ms <= 5_000
+    assert redis.exists(*stale) == len(stale)
+
+
+def test_what_a_dead_purge_had_taken_is_not_lost_when_it_comes_again_while_another_walks(
+    cache: Cache, redis: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(_: object, __: set[str]) -> None:
+        raise ConnectionError
+
+    cache.sync(CacheSync((), ("User",)), "message-1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lists, "_drop_lists", dies)
+        with pytest.raises(ConnectionError):
+            cache.sync(PURGE, "purge-1")
+    redis.set(lists.WALKER, "purge-of-another")
+    stale = stale_lists(redis, "User")
+
+    [again] = cache.sync(PURGE, "purge-1")
+    redis.delete(lists.WALKER)
+    cache.sync(again.sync, "purge-2")
+
+    assert again == Again(PURGE, lists.BUSY_AGAIN_MS)
+    assert redis.exists(*stale) == 0
+
+
+def test_a_purge_that_died_and_runs_again_finds_itself_walking(cache: Cache, redis: fakeredis.FakeRedis) -> None:
+    cache.sync(CacheSync((), ("User",)), "message-1")
+    redis.set(lists.WALKER, "purge-1")
+    stale = stale_lists(redis, "User")
+
+    cache.sync(PURGE, "purge-1")
+
+    assert redis.exists(*stale, lists.WALKER) == 0
+
+
+def test_a_long_walk_says_that_it_is_still_at_it(
+    cache: Cache, redis: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(lists, "WALKER_TELLS_S", 0)
+    monkeypatch.setattr(redis, "pexpire", lambda name, time: told.append((name, time)))
+    redis.mset({f"User:{number}": "{}" for number in range(3 * lists.SCAN_COUNT)})
+    cache.sync(CacheSync((), ("User",)), "message-1")
+
+    cache.sync(PURGE, "purge-1")
+
+    assert set(told) == {(lists.WALKER, lists.WALKER_HOLDS_MS)}
