@@ -70,31 +70,53 @@ def insert_rows(entity: type[Entity], columns: tuple[str, ...], rows: Sequence[S
         return [database.execute(_insert_text(entity, columns, 1), row).lastrowid for row in rows]
 
 
-def update_rows(entity: type[Entity], changes: Mapping[int, Mapping[str, Any]]) -> int:
+def update_rows(entity: type[Entity], changes: Sequence[tuple[int, Mapping[str, Any]]]) -> int:
     """Change rows, each its own attributes, and count those that are there.
 
     Parameters:
-      changes: For each id the new values by Python name, ready for the database; none at all only asks for the row.
+      changes: Ids, each with new values by Python name, ready for the database; none at all only asks for the row. Where an id
+        comes several times (not in SQLite), its values are assigned one after the other: MySQL and MariaDB do that from left to
+        right, and refuse the statement for any of them, also one that another replaces.
 
     One row gets a plain UPDATE, several a CASE for each column that any of them changes.
     """
-    if len(changes) == 1:
-        ((row_id, values),) = changes.items()
-        names = ", ".join(f"{_column(entity, name)} = {database.placeholder()}" for name in values)
-        text = f"UPDATE {_table(entity)} SET {names or 'id = id'} WHERE id = {database.placeholder()}"
-        return int(database.execute(text, [*values.values(), row_id]).rowcount)
-    arms: dict[str, list[Any]] = {}
-    for row_id, values in changes.items():
-        for name, value in values.items():
-            arms.setdefault(name, []).extend((row_id, value))
+    ids = dict.fromkeys(row_id for row_id, _ in changes)
     mark = database.placeholder()
-    settings = ", ".join(
-        f"{column} = CASE id {f'WHEN {mark} THEN {mark} ' * (len(pairs) // 2)}ELSE {column} END"
-        for column, pairs in ((_column(entity, name), pairs) for name, pairs in arms.items())
-    )
-    ids = database.placeholders(len(changes))
-    text = f"UPDATE {_table(entity)} SET {settings or 'id = id'} WHERE id IN ({ids})"
-    return int(database.execute(text, [*_flat(arms.values()), *changes]).rowcount)
+    if len(ids) == 1:
+        names = ", ".join([f"{_column(entity, name)} = {mark}" for _, values in changes for name in values])
+        text = f"UPDATE {_table(entity)} SET {names or 'id = id'} WHERE id = {mark}"
+        return int(
+            database.execute(text, [*(value for _, values in changes for value in values.values()), *ids]).rowcount
+        )
+    settings: list[str] = []
+    parameters: list[Any] = []
+    for arms in _rounds(changes):
+        for name, pairs in arms.items():
+            column = _column(entity, name)
+            settings.append(f"{column} = CASE id {f'WHEN {mark} THEN {mark} ' * (len(pairs) // 2)}ELSE {column} END")
+            parameters += pairs
+    text = f"UPDATE {_table(entity)} SET {', '.join(settings) or 'id = id'} WHERE id IN ({database.placeholders(len(ids))})"
+    return int(database.execute(text, [*parameters, *ids]).rowcount)
+
+
+def _rounds(changes: Sequence[tuple[int, Mapping[str, Any]]]) -> list[dict[str, list[Any]]]:
+    """The changes in rounds, in each of which a row comes once: by attribute the ids and their values, in turns."""
+    rounds: list[dict[str, list[Any]]] = []
+    counts: dict[int, int] = {}
+    for row_id, values in changes:
+        number = counts.get(row_id, 0)
+        counts[row_id] = number + 1
+        if number == len(rounds):
+            rounds.append({})
+        for name, value in values.items():
+            rounds[number].setdefault(name, []).extend((row_id, value))
+    return rounds
+
+
+def highest_id(entity: type[Entity]) -> int:
+    """The highest id of all rows that are there; 0 without any. The next one that is generated is above it."""
+    (highest,) = database.execute(f"SELECT MAX(id) FROM {_table(entity)}").fetchone()
+    return int(highest or 0)
 
 
 def lock_rows(entity: type[Entity], ids: Collection[int]) -> set[int]:

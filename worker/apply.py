@@ -11,21 +11,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import peewee
 
 from entities import database, ledger
 from entities.operations import Insert
+from worker.batch_run import BatchRun
 from worker.failures import Cause, Failure, FailureKind, classify
 from worker.fault_points import Point, reach
 from worker.ledger_desk import LedgerDesk, SettledMeanwhile
 from worker.messages import Batch, DispatchedOperation, Outcome, OutcomeLine, Verdict, Verdicts
-from worker.narrowing import narrow_deletes
-from worker.rows import RowRunner
-from worker.stages import HeldKeys, stages_of
-from worker.work import INVALID, Work, read
+from worker.work import Work, read
 
 #: How often a transaction that others have undone is begun again at once.
 RETRIES_AT_ONCE = 5
@@ -116,38 +114,10 @@ def apply_works(works: Sequence[Work], is_alone: bool, holds_lanes: bool = False
     """
     desk = LedgerDesk(works)
     desk.answer_settled()
-    runner = RowRunner(is_alone, desk.look_again)
-    held = HeldKeys()
-    _hold_lanes(works if holds_lanes else (), held)
-    settled_here: dict[str, Work] = {}
-    for stage in _stages([work for work in works if work.outcome is None]):
-        ready = []
-        for work in stage:
-            if held.block(work.keys):
-                work.ended(Outcome.HANDED_BACK, "", "an earlier operation that it conflicts with is not settled")
-            elif work.id in settled_here:
-                desk.answer_copy(work, settled_here[work.id])
-            elif work.invalid_reason:
-                work.ended(Outcome.DEAD, INVALID, work.invalid_reason)
-            else:
-                ready.append(work)
-        runner.run(ready)
-        for work in stage:
-            if work.is_held:
-                held.add(work.keys)
-            else:
-                settled_here[work.id] = work
-        _hold_lanes(stage if holds_lanes else (), held)
+    BatchRun(desk, is_alone, holds_lanes).run(works)
     reach(Point.ROWS_WRITTEN)
     desk.write()
     reach(Point.LINES_WRITTEN)
-
-
-def _hold_lanes(works: Iterable[Work], held: HeldKeys) -> None:
-    """Have what follows the dead letters among these on their rows go back: ingest holds it then."""
-    for work in works:
-        if work.outcome is Outcome.DEAD:
-            held.add(work.lane)
 
 
 def _bury(verdicts: Verdicts, works: Sequence[Work]) -> None:
@@ -171,18 +141,6 @@ def _stop_if_fenced(message: Batch | Verdicts) -> None:
     current_epoch = ledger.epoch_for_share(message.consumer_group)
     if current_epoch > message.epoch:
         raise Fenced(f"epoch {message.epoch}, the group {message.consumer_group} is at {current_epoch}")
-
-
-def _stages(works: Sequence[Work]) -> Iterator[list[Work]]:
-    """The operations by stages, in the batch's order within each."""
-    numbers = stages_of([work.keys for work in works])
-    if any(numbers):
-        narrow_deletes(works)
-        numbers = stages_of([work.keys for work in works])
-    stages: dict[int, list[Work]] = {}
-    for work, number in zip(works, numbers, strict=True):
-        stages.setdefault(number, []).append(work)
-    return (stages[stage] for stage in sorted(stages))
 
 
 # --------------------------------------------------------------------------------------------------------- around it

@@ -8,7 +8,8 @@ writesets, and so does a batch in which another operation might change what hang
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from entities.base import Entity
 from entities.cascade import lock_cascade
@@ -33,7 +34,7 @@ def narrow_deletes(works: Sequence[Work]) -> None:
         if restless.isdisjoint(cascade_reach(entity)):
             ids = sorted({row_id for _, row_id in members})
             doomed = lock_cascade(entity, ids)
-            freed = _unique_values(entity, ids)
+            freed = unique_values_for_share(entity, ids)
             for work, row_id in members:
                 work.keys = _narrowed(work, entity, doomed[row_id], freed.get(row_id, frozenset()))
 
@@ -54,20 +55,21 @@ def _restless_entities(actions: Iterable[RowAction]) -> set[type[Entity]]:
     return restless
 
 
-def _unique_values(entity: type[Entity], ids: Sequence[int]) -> dict[int, frozenset[str]]:
-    """The keys of the unique values that each of these rows holds."""
+def unique_values_for_share(entity: type[Entity], ids: Sequence[int]) -> dict[int, frozenset[str]]:
+    """The keys of the unique values that each of these rows holds; the rows are locked against writers."""
     names = {name for key in entity.attributes().unique_keys for name in key.attributes}
     if not names:
         return {}
-    prefix = f"{entity.__name__}."
     return {
-        row.id: frozenset(
-            key
-            for key in writeset("", (Insert(entity, {name: row.__data__[name] for name in names}),)).exclusive
-            if key.startswith(prefix)
-        )
+        row.id: unique_keys_of(entity, {name: row.__data__[name] for name in names})
         for row in rows_for_share(entity, ids)
     }
+
+
+def unique_keys_of(entity: type[Entity], values: Mapping[str, Any]) -> frozenset[str]:
+    """The keys of the unique values among these, by Python name; the whole attribute's, where a text may equal others."""
+    prefix = f"{entity.__name__}."
+    return frozenset(key for key in writeset("", (Insert(entity, dict(values)),)).exclusive if key.startswith(prefix))
 
 
 def _narrowed(work: Work, entity: type[Entity], doomed: Iterable[str], freed: frozenset[str]) -> Writeset:

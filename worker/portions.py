@@ -6,6 +6,7 @@ where the message is small.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -17,6 +18,9 @@ from worker.work import Work
 #: A bulk operation of more rows runs by itself: merged, it would be run again for each culprit among its neighbours.
 MERGED_ROWS = 100
 
+#: A row with more updates than this gets a statement of its own, where its values need not be looked for among other rows'.
+UPDATES_OF_A_ROW = 4
+
 #: A row action and its place in its operation.
 Numbered: TypeAlias = tuple[int, RowAction]
 
@@ -26,11 +30,39 @@ def groups_of(works: Sequence[Work], facts: ServerFacts) -> tuple[list[list[Work
     groups: dict[Hashable, list[Work]] = {}
     apart: list[Work] = []
     for work in works:
-        if _is_mergeable(work, facts):
+        if is_mergeable(work, facts):
             groups.setdefault(_shape(work.actions[0]), []).append(work)
         else:
             apart.append(work)
     return list(groups.values()), apart
+
+
+def is_mergeable(work: Work, facts: ServerFacts) -> bool:
+    """Whether all its rows fit into one statement beside others: of one shape, and no row twice."""
+    actions = work.actions
+    if len(actions) == 1:
+        return True
+    if len(actions) > MERGED_ROWS or bytes_at_most(work) > facts.max_statement_bytes // 2:
+        return False
+    shape = _shape(actions[0])
+    if any(_shape(action) != shape for action in actions):
+        return False
+    return isinstance(actions[0], Insert) or len({_id_of(action) for action in actions}) == len(actions)
+
+
+def hot_rows_apart(group: Sequence[Work]) -> list[list[Work]]:
+    """A group, those cut off that update a row which many of it update: a group for each such row, in their order."""
+    counts = Counter(action.id for work in group for action in work.actions if isinstance(action, Update))
+    hot = {row_id for row_id, count in counts.items() if count > UPDATES_OF_A_ROW}
+    for work in group if hot else ():
+        if len(work.actions) > 1:  # it goes with all of its rows, and they with it, or their order would be lost
+            hot.difference_update(action.id for action in work.actions if isinstance(action, Update))
+    groups: dict[int | None, list[Work]] = {None: []}
+    for work in group:
+        first = work.actions[0]
+        row_id = first.id if isinstance(first, Update) and first.id in hot else None
+        groups.setdefault(row_id, []).append(work)
+    return [members for members in groups.values() if members]
 
 
 def portions_of(group: Sequence[Work], facts: ServerFacts) -> Iterator[list[Work]]:
@@ -79,19 +111,6 @@ def bytes_at_most(work: Work) -> int:
 def weight(action: RowAction) -> int:
     """What a row takes in a statement, its texts counted, in bytes."""
     return statements.weight(() if isinstance(action, Delete) else action.values.values())
-
-
-def _is_mergeable(work: Work, facts: ServerFacts) -> bool:
-    """Whether all its rows fit into one statement beside others: of one shape, and no row twice."""
-    actions = work.actions
-    if len(actions) == 1:
-        return True
-    if len(actions) > MERGED_ROWS or bytes_at_most(work) > facts.max_statement_bytes // 2:
-        return False
-    shape = _shape(actions[0])
-    if any(_shape(action) != shape for action in actions):
-        return False
-    return isinstance(actions[0], Insert) or len({_id_of(action) for action in actions}) == len(actions)
 
 
 def _shape(action: RowAction) -> Hashable:

@@ -18,7 +18,7 @@ from entities.cascade import lock_cascade
 from entities.operations import Delete, Insert, RowAction, Update
 from worker.failures import Failure, FailureKind, classify
 from worker.messages import Outcome
-from worker.portions import Numbered, bytes_at_most, groups_of, portions_of, runs_of, weight
+from worker.portions import Numbered, bytes_at_most, groups_of, hot_rows_apart, portions_of, runs_of, weight
 from worker.reasons import explain, not_found, too_big
 from worker.work import Work
 
@@ -32,15 +32,21 @@ class RowRunner:
     Parameters:
       is_alone: Whether a failure that an earlier operation might mend counts as an attempt (see `worker.apply.apply_batch`).
       look_again: Called before a failure is believed; raises if it may be the doing of another copy of this batch.
+      stops_at_failure: Whether `Failed` is raised at the first failure, with operations half done, instead of looking for the
+        one at fault.
     """
 
-    def __init__(self, is_alone: bool, look_again: Callable[[], None]) -> None:
+    def __init__(self, is_alone: bool, look_again: Callable[[], None], *, stops_at_failure: bool = False) -> None:
         self._is_alone = is_alone
         self._look_again = look_again
+        self._stops_at_failure = stops_at_failure
         self._facts = database.facts()
 
     def run(self, works: Sequence[Work]) -> None:
-        """Run operations of which no two conflict. Raises Peewee's errors for an outage or a deadlock."""
+        """Run operations of which no two conflict, or whose order one statement keeps (`worker.claims`).
+
+        Raises Peewee's errors for an outage or a deadlock.
+        """
         for work in works:
             if not work.actions:
                 work.applied(())  # an empty bulk operation
@@ -48,8 +54,9 @@ class RowRunner:
                 self._refuse_if_too_big(work)
         groups, apart = groups_of([work for work in works if work.outcome is None], self._facts)
         for group in groups:
-            for portion in portions_of(group, self._facts):
-                self._run_merged(portion)
+            for members in hot_rows_apart(group):
+                for portion in portions_of(members, self._facts):
+                    self._run_merged(portion)
         for work in apart:
             self._run_apart(work)
 
@@ -67,6 +74,8 @@ class RowRunner:
             self._note(works, touched)
             return
         # Outside of the handler: an error of what follows must not have this one in its chain.
+        if self._stops_at_failure:
+            raise Failed
         self._look_again()
         if len(works) > 1:
             half = len(works) // 2
@@ -130,6 +139,8 @@ class RowRunner:
                 return
 
     def _fail(self, work: Work, failure: Failure, action: RowAction, number: int = 0) -> None:
+        if self._stops_at_failure:
+            raise Failed
         self._look_again()
         record = f"{_LIST_NAMES[type(action)]}[{number}]" if len(work.actions) > 1 else ""
         reason = explain(failure, action, record)
@@ -140,6 +151,10 @@ class RowRunner:
             work.ended(Outcome.WAITS, failure.kind.value, reason)
         else:
             work.ended(Outcome.FAILED, failure.kind.value, reason)
+
+
+class Failed(Exception):
+    """An operation failed, and it was not looked for which. What was run is to be undone."""
 
 
 class _RecordFailed(Exception):
@@ -162,10 +177,11 @@ def _execute(actions: Sequence[RowAction]) -> list[list[str] | None]:
         ids = statements.insert_rows(entity, tuple(first.values), rows)
         return [[cache_key(name, row_id)] for row_id in ids]
     if isinstance(first, Update):
-        changes = {action.id: action.values for action in actions if isinstance(action, Update)}
-        is_complete = statements.update_rows(entity, changes) == len(changes)
-        there = changes.keys() if is_complete else statements.lock_rows(entity, changes)
-        return [[cache_key(name, row_id)] if row_id in there else None for row_id in changes]
+        changes = [(action.id, action.values) for action in actions if isinstance(action, Update)]
+        row_ids = {row_id for row_id, _ in changes}
+        is_complete = statements.update_rows(entity, changes) == len(row_ids)
+        there = row_ids if is_complete else statements.lock_rows(entity, sorted(row_ids))
+        return [[cache_key(name, row_id)] if row_id in there else None for row_id, _ in changes]
     doomed = lock_cascade(entity, [action.id for action in actions if isinstance(action, Delete)])
     statements.delete_rows(entity, doomed)
     return list(doomed.values())

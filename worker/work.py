@@ -89,6 +89,11 @@ class Work:
         self.outcome, self.error_kind, self.reason = outcome, error_kind, reason
         self.touched.clear()
 
+    def reopened(self) -> None:
+        """What became of it is undone: it is open again."""
+        self.outcome, self.error_kind, self.reason = None, "", ""
+        self.touched.clear()
+
     def settled_as(self, line: SettledOperation) -> None:
         """It was settled before: with what the ledger holds."""
         self.is_recorded = True
