@@ -18,6 +18,7 @@ from entities import ledger, writesets
 from outbox.letters import Letters
 from worker import apply, assignment, outcomes
 from worker.applier import Applier
+from worker.batch_run import BatchRun
 from worker.cache.rows import Cache
 from worker.dispatcher import Dispatcher
 from worker.intake import Intake
@@ -116,8 +117,8 @@ MUTANTS = (
     ),
     Mutant(
         "what conflicts with a failed operation runs all the same",
-        apply.apply_works,
-        "if held.block(work.keys):",
+        BatchRun._run_exactly,
+        "if self._held.block(work.keys):",
         "if False:",
         noticed_after=1,
     ),
