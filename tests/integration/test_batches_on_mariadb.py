@@ -215,3 +215,74 @@ def test_an_address_that_an_update_gives_free_is_taken_after_it() -> None:
         ("again@example.co",),
         ("user1@example.co",),
     ]
+
+
+def _users() -> list[tuple[Any, ...]]:
+    return rows("SELECT id, nombre FROM usuarios ORDER BY id")
+
+
+def _bulk_update(first_name: str, *ids: int) -> DispatchedOperation:
+    updates = [{"id": row_id, "firstName": first_name} for row_id in ids]
+    return an_operation("BULK_UPDATE", "User", {"updates": updates})
+
+
+def test_updates_of_several_rows_in_one_statement_leave_each_with_its_last_value() -> None:
+    apply(create_user(1, id=1), create_user(2, id=2))
+
+    with statements_sent() as sent:
+        apply(update("User", 1, firstName="a"), update("User", 2, firstName="b"), update("User", 1, firstName="c"))
+
+    assert _users() == [(1, "c"), (2, "b")]
+    assert sent.count("UPDATE") == 1
+
+
+def test_a_bulk_update_of_a_hot_row_and_others_keeps_its_place() -> None:
+    apply(create_user(1, id=1), create_user(2, id=2))
+
+    apply(*(update("User", 1, firstName=f"n{number}") for number in range(9)), _bulk_update("bulk", 2, 1))
+
+    assert _users() == [(1, "bulk"), (2, "bulk")]
+
+
+def test_an_update_does_not_overtake_one_of_its_row_that_has_to_wait_for_another_row() -> None:
+    apply(create_user(1, id=1), create_user(2, id=2))
+
+    apply(update("User", 2, email="x@example.co"), _bulk_update("bulk", 1, 2), update("User", 1, firstName="last"))
+
+    assert _users() == [(1, "last"), (2, "bulk")]
+
+
+def test_siblings_of_different_attributes_have_ids_in_the_batchs_order_too() -> None:
+    apply(create_user(1, id=1), create("Business", id=1, userId=1, name="x"))
+    names = ["valueProposition", "salesChannels", "valueProposition", "incomeSources", "salesChannels"]
+
+    apply(*(create("BusinessModel", businessId=1, **{name: f"v{number}"}) for number, name in enumerate(names)))
+
+    values = rows("SELECT coalesce(propuesta_valor, canales_venta, fuentes_ingreso) FROM modelo_negocio ORDER BY id")
+    assert values == [(f"v{number}",) for number in range(5)]
+
+
+def test_an_address_that_is_still_taken_at_its_turn_is_refused_though_it_is_free_soon_after() -> None:
+    apply(create_user(1, id=1), create_user(2, id=2))
+
+    result = apply(update("User", 2, firstName="x"), create_user(1), update("User", 1, email="moved@example.co"))
+
+    assert outcomes(result)[1] is not APPLIED
+
+
+def test_what_can_be_foreseen_is_not_tried_twice() -> None:
+    apply(*(create_user(number, id=number) for number in (1, 2)))
+
+    with statements_sent() as sent:
+        apply(
+            create("Business", id=7, userId=1, name="x"),
+            create("Finance", id=5, businessId=7),
+            update("Finance", 5, monthlyNetSales="1_3_smmlv"),
+            delete("User", 1),
+            create_user(1),
+            update("User", 2, email="moved@example.co"),
+            create_user(2),
+        )
+
+    assert sent.count("SAVEPOINT") == 1
+    assert sent.count("ROLLBACK") == 0
