@@ -10,7 +10,8 @@ import random
 import time as real_time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -380,17 +381,23 @@ class World:
             self._tell(f"{self.steps:5d} {self.now:8.3f} s  {line}")
 
 
-@lru_cache(maxsize=10_000)
 def _settings(sizes: Sizes) -> Settings:
+    return replace(
+        _usual_settings(),
+        max_retry_attempts=sizes.max_retry_attempts,
+        max_in_flight_batches=sizes.max_in_flight_batches,
+        batch_max_operations=sizes.batch_max_operations,
+        window_max_operations=sizes.window_max_operations,
+        partition_buffer_records=sizes.buffer_records,
+    )
+
+
+@cache
+def _usual_settings() -> Settings:
     return load_settings(
         {
             "DB_ENGINE": "sqlite",
-            "MAX_RETRY_ATTEMPTS": str(sizes.max_retry_attempts),
             "RETRY_DELAY_MS": "1000",
-            "MAX_IN_FLIGHT_BATCHES": str(sizes.max_in_flight_batches),
-            "BATCH_MAX_OPERATIONS": str(sizes.batch_max_operations),
-            "WINDOW_MAX_OPERATIONS": str(sizes.window_max_operations),
-            "PARTITION_BUFFER_RECORDS": str(sizes.buffer_records),
             "LEASE_MS": "10000",
             "DB_READ_TIMEOUT": "10000",
             "RECONCILE_INTERVAL_MS": "3000",

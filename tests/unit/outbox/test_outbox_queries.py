@@ -191,9 +191,9 @@ def test_another_connections_commit_is_noticed(outbox: Outbox, path: Path) -> No
         (pruning._EXPIRED_TEXT, (0, 1), "entries_applied (changed_at<?)"),
         (pruning._EXPIRED_TEXT, (0, 1), "entries_owed (log_id=? AND offset<?)"),
         (pruning._EXPIRED_ARCHIVED_TEXT, (0, 1), "(archived_at<?)"),
-        (transitions._update_text(2), (0,) * 21, "INTEGER PRIMARY KEY (rowid=?)"),
-        (transitions._history_text(2), (0,) * 21, "INTEGER PRIMARY KEY (rowid=?)"),
-        (transitions._DISPATCH_TEXT, (0, 0, "[]", 0), "INTEGER PRIMARY KEY (rowid=?)"),
+        (transitions._update_text(2, State.DISPATCHED), (0,) * 20, "INTEGER PRIMARY KEY (rowid=?)"),
+        (transitions._history_text(2, State.DISPATCHED), (0,) * 20, "INTEGER PRIMARY KEY (rowid=?)"),
+        (transitions._DISPATCH_TEXT, (0, "[]"), "INTEGER PRIMARY KEY (rowid=?)"),
         (transitions._RELEASE_TEXT, (0, 0), "entries_by_state (state=?)"),
     ],
 )
