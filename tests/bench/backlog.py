@@ -34,11 +34,14 @@ _NUMBER = "NUMBER"
 
 def pad(topic: str, partitions: int, records: int, producer: Producer) -> None:
     """Append so many records to each partition, all at the timestamp that `fill` names."""
-    for number in range(records):
+    for _ in range(records):
         for partition in range(partitions):
-            producer.produce(topic, PADDING, partition=partition, timestamp=FIRST_TIMESTAMP)
-        if number % 1_000 == 0:
-            producer.poll(0)
+            while True:
+                try:
+                    producer.produce(topic, PADDING, partition=partition, timestamp=FIRST_TIMESTAMP)
+                    break
+                except BufferError:  # Kafka is slower than we are
+                    producer.poll(0.1)
     assert producer.flush(120) == 0
 
 

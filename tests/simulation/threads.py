@@ -44,9 +44,7 @@ class Thread:
     def due(self, now: float) -> float:
         if self.not_before > now and not (self._waits_for is not None and self._waits_for()):
             return self.not_before
-        if self.is_inside:
-            return now
-        return self._due()
+        return now if self._greenlet else self._due()  # a greenlet is true while it is inside
 
     def run(self) -> None:
         """Go on until it is interrupted or its step is done. Raises what the step raises."""
