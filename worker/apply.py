@@ -1,8 +1,9 @@
 """Applies a batch: one transaction for its rows and for its lines in the ledger, whatever single operations do.
 
 `apply_batch` is the way of a batch through the database, `bury_verdicts` that of dead letters that others have decided. An
-operation that fails does not undo its neighbours: a batch is not rolled back and split, but the statement that failed is, inside
-the transaction (`worker.rows`). So poison costs a few statements and no second transaction, and what was not at fault commits.
+operation that fails does not undo its neighbours: it is found inside the transaction, by parts of the batch behind a savepoint
+(`worker.batch_run`) and by halves of the statement that failed (`worker.rows`). So poison costs some statements and no second
+transaction, and what was not at fault commits.
 Only what undoes a transaction anyway makes it begin again: a deadlock, or another copy of the batch that was faster. Not here:
 Kafka, Redis, the outbox, and the retries.
 """
