@@ -31,7 +31,7 @@ PORTION = 1_000
 PORTIONS_IN_HAND = 4
 
 #: How long (ms) a poll waits for records. It bounds how late a commit, a resumption or a stop is noticed.
-POLL_MS = 100
+POLL_MS = 250
 
 #: The same while the main loop is asked: nothing can come, the polls only keep us in the group.
 POLL_WHILE_ASKING_MS = 20

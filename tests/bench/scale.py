@@ -96,9 +96,7 @@ def _measure_backlog(bench: Bench, backlogs: _Backlogs, size: int) -> None:
     with bench.ground.pipeline(backlogs.topics[size]) as pipeline:
         service = pipeline.service
         service.settings["OUTBOX_PATH"] = str(backlogs.path(size))
-        service.settings["OUTBOX_MAX_PENDING"] = str(
-            2 * size
-        )  # at the default, with 10 million, none would be taken in
+        service.settings["OUTBOX_MAX_PENDING"] = str(size + 1_000_000)  # its default is 10 million
         command = service.actors.command
         command[command.index("worker.actors")] = "tests.bench.settling_actors"
         before = pipeline.counts()
