@@ -95,8 +95,7 @@ class KafkaIntake:
             heartbeat_interval_ms=settings.consumer_heartbeat_interval_ms,
             enable_auto_commit=False,
             auto_offset_reset="none",  # a position beyond the log's end is for us to judge, not to skip silently
-            # A resumed partition waits for the fetch under way (with the default of 500 ms: 393); each costs an idle ingest 0.7 ms.
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=100,  # a resumed partition waits for the fetch under way, and an idle ingest pays for each
             max_partition_fetch_bytes=131_072,  # what a pause throws away is fetched again
             max_poll_records=PORTION,
             metadata_max_age_ms=30_000,
