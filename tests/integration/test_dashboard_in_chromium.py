@@ -19,6 +19,7 @@ from selenium.webdriver.common.by import By
 from tests.support.child import Child
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
+from tests.support.visitor import follow
 from tests.support.waiting import eventually
 from worker.broker import ServiceBroker, build_broker
 from worker.messages import (
@@ -98,10 +99,10 @@ def test_the_queues_and_a_message_are_there(
 
     browser.get(dashboard.url.removesuffix("/"))  # from there it finds its way
     queues = {link.text for link in browser.find_elements(By.CSS_SELECTOR, "td a")}
-    browser.find_element(By.LINK_TEXT, "apply").click()
+    follow(browser, browser.find_element(By.LINK_TEXT, "apply"))
     listed = browser.find_element(By.CSS_SELECTOR, ".table__subject a")
     listed_text = listed.text
-    listed.click()
+    follow(browser, listed)
     message = browser.find_element(By.TAG_NAME, "body").text
     browser.get(dashboard.url + "queues/apply/delayed")
     delayed = browser.find_element(By.TAG_NAME, "body").text

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 
 from outbox import State
 from tests.integration.standing_dashboard import StandingDashboard, standing_dashboard
-from tests.support.visitor import TOO_WIDE
+from tests.support.visitor import TOO_WIDE, follow
 from tests.support.waiting import eventually
 
 CONTRAST = (Path(__file__).resolve().parents[1] / "support" / "contrast.js").read_text()
@@ -85,7 +85,7 @@ def pages(dashboard: StandingDashboard, browser: Chrome) -> Iterator[str]:
         typed = browser.find_element(By.ID, "text")
         text = (typed.get_attribute("value") or "").replace(before, after)
         browser.execute_script("arguments[0].value = arguments[1]", typed, text)
-        browser.find_element(By.CSS_SELECTOR, "main button").click()
+        follow(browser, browser.find_element(By.CSS_SELECTOR, "main button"))
         yield name
 
 

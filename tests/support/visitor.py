@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, WebDriverException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.pipeline import Pipeline
 from tests.support.waiting import eventually
@@ -22,6 +23,27 @@ TOO_WIDE = """
     const wide = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > arguments[0]);
     return wide.map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 40)}`);
 """
+
+
+def follow(browser: Chrome, link: WebElement) -> None:
+    """Click on what leads to another page, and wait until that is there whole.
+
+    The driver returns from a click before the browser has left, if the answer is late.
+    """
+    before = browser.find_element(By.TAG_NAME, "html")
+    link.click()
+    eventually(lambda: has_gone(before), 30, "the page that was clicked on is left", (WebDriverException,))
+    is_there = lambda: browser.execute_script("return document.readyState") == "complete"  # noqa: E731
+    eventually(is_there, 30, "the next page is there whole", (WebDriverException,))
+
+
+def has_gone(element: WebElement) -> bool:
+    """Whether the page with this element has been left."""
+    try:
+        element.is_enabled()
+    except (StaleElementReferenceException, NoSuchElementException):
+        return True
+    return False
 
 
 class Visitor:
@@ -39,8 +61,9 @@ class Visitor:
         return self.browser.find_element(By.TAG_NAME, "main").text
 
     def click(self, words: str) -> None:
-        """The button or link that begins with these words."""
-        self.browser.find_element(By.XPATH, f"//main//*[self::a or self::button][starts-with(., '{words}')]").click()
+        """The button or link that begins with these words, and leads to another page."""
+        xpath = f"//main//*[self::a or self::button][starts-with(., '{words}')]"
+        follow(self.browser, self.browser.find_element(By.XPATH, xpath))
 
     def say_why(self, why: str) -> None:
         self.browser.find_element(By.ID, "why").send_keys(why)
