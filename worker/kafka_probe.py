@@ -58,7 +58,8 @@ def _try(address: str, settings: Settings) -> None:
                 _prove_account(line, settings)
             _ask(line, _METADATA, struct.pack(">i", 0))
         except ssl.SSLError as error:  # TLS 1.3 tells of a certificate of ours that it lacks in its first answer
-            raise _Refused(f"ends TLS: {tls_trouble(error, 'KAFKA')}") from None
+            trouble = tls_trouble(error, "KAFKA") or f"{error}: see KAFKA_SECURITY_PROTOCOL"
+            raise _Refused(f"ends TLS: {trouble}") from None
         except TimeoutError:
             raise _Refused("does not answer") from None
         except (OSError, ValueError):  # or it is on its way down, and then the next attempt finds nobody
@@ -75,7 +76,8 @@ def _secured(connection: socket.socket, host: str, settings: Settings) -> ssl.SS
         raise _Refused("does not answer; does it speak TLS? see KAFKA_SECURITY_PROTOCOL") from None
     except OSError as error:
         connection.close()
-        raise _Refused(f"and we do not agree on TLS: {tls_trouble(error, 'KAFKA')}") from None
+        trouble = tls_trouble(error, "KAFKA") or f"{error}: see KAFKA_SECURITY_PROTOCOL"
+        raise _Refused(f"and we do not agree on TLS: {trouble}") from None
 
 
 def _prove_account(line: socket.socket, settings: Settings) -> None:

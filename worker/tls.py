@@ -36,7 +36,8 @@ def tls_trouble(error: BaseException | str, server: str) -> str:
     if any(sign in text for sign in ("KEY_VALUES_MISMATCH", "[X509", "[PEM", "NO_CERTIFICATE_OR_CRL_FOUND")):
         return f"our files do not fit: see {server}_SSL_CA, {server}_SSL_CERT and {server}_SSL_KEY"
     switch = "KAFKA_SECURITY_PROTOCOL" if server == "KAFKA" else f"{server}_SSL"
-    if "EOF occurred" in text:  # some servers just close on who shows no certificate of theirs
+    # Some servers just close on who shows no certificate of theirs. Python before 3.11.4 tells it otherwise than later ones.
+    if "EOF occurred" in text or "closed (EOF)" in text:
         return f"it does not speak TLS on this port, or wants another certificate of ours: see {switch} and {server}_SSL_CERT"
     if "[SSL" in text or isinstance(error, ConnectionError):
         return f"it does not speak TLS on this port: see {switch}"
