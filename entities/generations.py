@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import peewee
 
 from entities import database
+from entities.kept import KeptQuery, Slot
 from entities.own_tables import PartitionGenerations
 
 
@@ -27,10 +29,7 @@ class LogGeneration(msgspec.Struct, frozen=True):
 
 def generations(topic: str, *, to_change: bool = False) -> dict[int, LogGeneration]:
     """What is remembered of the topic, by partition; locked until the transaction ends if it is to be changed."""
-    table = PartitionGenerations
-    columns = (table.partition, table.generation, table.offset, table.kafka_timestamp, table.value_hash)
-    text = database.sql_text(table.select(*columns).where(table.topic == topic))
-    rows: Any = database.execute(text + (database.row_lock() if to_change else ""), (topic,)).fetchall()
+    rows: Any = _known.run(to_change, topic=topic).fetchall()
     return {
         partition: LogGeneration(generation, offset, timestamp, bytes(value_hash))
         for partition, generation, offset, timestamp, value_hash in rows
@@ -44,10 +43,21 @@ def remember(topic: str, logs: Mapping[int, LogGeneration]) -> None:
     must not take the partition back to an older log.
     """
     known = generations(topic, to_change=True)
-    rows = [
-        {"topic": topic, "partition": partition, **msgspec.structs.asdict(log)}
-        for partition, log in logs.items()
-        if partition not in known or known[partition].generation <= log.generation
-    ]
-    if rows:
-        PartitionGenerations.insert_many(rows).on_conflict_replace().execute()
+    for partition, log in logs.items():
+        if partition not in known or known[partition].generation <= log.generation:
+            _remembered.run(topic=topic, partition=partition, **msgspec.structs.asdict(log))
+
+
+@KeptQuery
+def _known(to_change: bool) -> Any:
+    table = PartitionGenerations
+    columns = (table.partition, table.generation, table.offset, table.kafka_timestamp, table.value_hash)
+    query = table.select(*columns).where(table.topic == Slot("topic"))
+    return peewee.NodeList((query, peewee.SQL(database.row_lock() if to_change else "")), glue="")
+
+
+@KeptQuery
+def _remembered() -> Any:
+    table = PartitionGenerations
+    row = {name: Slot(name) for name in ("topic", "partition", *LogGeneration.__struct_fields__)}
+    return table.insert(row).on_conflict_replace()

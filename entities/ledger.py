@@ -16,6 +16,7 @@ import msgspec
 import peewee
 
 from entities import database
+from entities.kept import KeptQuery, Slot
 from entities.own_tables import IngestEpochs, IngestNodes, MissingTables, SettledOperations, create_own_tables
 
 __all__ = [
@@ -148,28 +149,14 @@ def discard(discards: Sequence[Discard]) -> int:
 
 def dead_letters(topic: str) -> Iterator[SettledOperation]:
     """Every dead letter of a topic with its payload, in pages, by partition and offset; for an outbox that starts anew."""
-    table = SettledOperations
-    after = (-1, -1, -1)
+    partition, generation, offset = -1, -1, -1
     while True:
-        partition, generation, offset = after
-        page: Any = list(
-            table.select(*(getattr(table, name) for name in _ALL_COLUMNS if name != "settled_at"))
-            .where(
-                table.topic == topic,
-                table.outcome == "dead",
-                (table.partition > partition)
-                | ((table.partition == partition) & (table.generation > generation))
-                | ((table.partition == partition) & (table.generation == generation) & (table.offset > offset)),
-            )
-            .order_by(table.partition, table.generation, table.offset)
-            .limit(LETTERS_PER_PAGE)
-            .tuples()
-        )
-        if not page:
+        rows = _letters.run(topic=topic, partition=partition, generation=generation, offset=offset).fetchall()
+        if not rows:
             return
-        letters = [_line_of(row) for row in page]
+        letters = [_line_of(row) for row in rows]
         yield from letters
-        after = (letters[-1].partition, letters[-1].generation, letters[-1].offset)
+        partition, generation, offset = letters[-1].partition, letters[-1].generation, letters[-1].offset
 
 
 def prune(topic: str, generation: int, partition: int, below_offset: int, before_ms: int, limit: int) -> int:
@@ -182,51 +169,36 @@ def prune(topic: str, generation: int, partition: int, below_offset: int, before
 
     Dead letters stay, and discarded ones: they are what a new outbox knows of them.
     """
-    table: Any = SettledOperations  # the stubs know no delete() of a class
-    rows = (
-        table.select(table.operation_id)
-        .where(
-            table.topic == topic,
-            table.outcome == "applied",
-            table.partition == partition,
-            (table.generation < generation) | ((table.generation == generation) & (table.offset < below_offset)),
-            table.settled_at < before_ms,
-        )
-        .limit(limit)
-        .tuples()
-    )
+    rows = _prunable.run(
+        limit, topic=topic, partition=partition, generation=generation, offset=below_offset, before=before_ms
+    ).fetchall()
     ids = [operation_id for (operation_id,) in rows]
     for start in range(0, len(ids), LINES_PER_STATEMENT):
-        table.delete().where(table.operation_id.in_(ids[start : start + LINES_PER_STATEMENT])).execute()
+        some = ids[start : start + LINES_PER_STATEMENT]
+        database.execute(_delete_text(len(some)), some)
     return len(ids)
 
 
 def raise_epoch(consumer_group: str, outbox_id: str) -> int:
     """Make this outbox the group's active one and give its epoch. Waits for the transactions that read the older one."""
-    table = IngestEpochs
     with database.transaction():
         now_ms = time.time_ns() // 1_000_000
-        table.insert(
-            consumer_group=consumer_group, epoch=0, outbox_id=outbox_id, raised_at=now_ms
-        ).on_conflict_ignore().execute()
-        table.update({table.epoch: table.epoch + 1, table.outbox_id: outbox_id, table.raised_at: now_ms}).where(
-            table.consumer_group == consumer_group
-        ).execute()
-        raised: Any = table.get_by_id(consumer_group)
-        return int(raised.epoch)
+        _first_epoch.run(group=consumer_group, outbox_id=outbox_id, now=now_ms)
+        _next_epoch.run(group=consumer_group, outbox_id=outbox_id, now=now_ms)
+        (epoch,) = _epoch.run(group=consumer_group).fetchone()
+        return int(epoch)
 
 
 def epoch_for_share(consumer_group: str) -> int:
     """The group's epoch (0 if there is none yet), which cannot be raised before the transaction ends."""
-    row = database.execute(_epoch_text(database.is_sqlite()), (consumer_group,)).fetchone()
+    row = _epoch_for_share.run(group=consumer_group).fetchone()
     return int(row[0]) if row else 0
 
 
 def probe(outbox_id: str) -> None:
     """Write a row, as an operation would: raises Peewee's error if the database is gone, read-only or full."""
     with database.transaction():
-        row = {IngestNodes.outbox_id: outbox_id, IngestNodes.seen_at: time.time_ns() // 1_000_000}
-        IngestNodes.insert(row).on_conflict_replace().execute()
+        _seen.run(outbox_id=outbox_id, now=time.time_ns() // 1_000_000)
 
 
 # What a line of an applied operation has; the others keep their columns' defaults. Fewer parameters, and this is the
@@ -340,14 +312,13 @@ def _insert_parts(columns: tuple[str, ...], for_sqlite: bool) -> tuple[str, str]
     return f"{head} VALUES ", values
 
 
-@lru_cache(maxsize=16)
-def _epoch_text(for_sqlite: bool) -> str:
-    table = IngestEpochs
-    return database.sql_text(table.select(table.epoch).where(table.consumer_group == "")) + database.share_lock()
-
-
 def _select_text(count: int) -> str:
     return _select_head(database.is_sqlite()) + f" IN ({database.placeholders(count)})"
+
+
+def _delete_text(count: int) -> str:
+    table, key = database.quoted("settled_operations"), database.quoted("operation_id")
+    return f"DELETE FROM {table} WHERE {key} IN ({database.placeholders(count)})"
 
 
 @lru_cache(maxsize=16)
@@ -355,3 +326,68 @@ def _select_head(for_sqlite: bool) -> str:
     columns = ", ".join(map(database.quoted, _READ_COLUMNS))
     table, key = database.quoted("settled_operations"), database.quoted("operation_id")
     return f"SELECT {columns} FROM {table} WHERE {key}"
+
+
+@KeptQuery
+def _letters() -> Any:
+    table = SettledOperations
+    partition, generation, offset = Slot("partition"), Slot("generation"), Slot("offset")
+    return (
+        table.select(*(getattr(table, name) for name in (*_READ_COLUMNS, "payload")))
+        .where(
+            table.topic == Slot("topic"),
+            table.outcome == "dead",
+            (table.partition > partition)
+            | ((table.partition == partition) & (table.generation > generation))
+            | ((table.partition == partition) & (table.generation == generation) & (table.offset > offset)),
+        )
+        .order_by(table.partition, table.generation, table.offset)
+        .limit(LETTERS_PER_PAGE)
+    )
+
+
+@KeptQuery
+def _prunable(limit: int) -> Any:
+    table = SettledOperations
+    generation = Slot("generation")
+    return (
+        table.select(table.operation_id)
+        .where(
+            table.topic == Slot("topic"),
+            table.outcome == "applied",
+            table.partition == Slot("partition"),
+            (table.generation < generation) | ((table.generation == generation) & (table.offset < Slot("offset"))),
+            table.settled_at < Slot("before"),
+        )
+        .limit(limit)
+    )
+
+
+@KeptQuery
+def _first_epoch() -> Any:
+    row = {"consumer_group": Slot("group"), "epoch": 0, "outbox_id": Slot("outbox_id"), "raised_at": Slot("now")}
+    return IngestEpochs.insert(row).on_conflict_ignore()
+
+
+@KeptQuery
+def _next_epoch() -> Any:
+    table = IngestEpochs
+    changes = {table.epoch: table.epoch + 1, table.outbox_id: Slot("outbox_id"), table.raised_at: Slot("now")}
+    return table.update(changes).where(table.consumer_group == Slot("group"))
+
+
+@KeptQuery
+def _epoch() -> Any:
+    return IngestEpochs.select(IngestEpochs.epoch).where(IngestEpochs.consumer_group == Slot("group"))
+
+
+@KeptQuery
+def _epoch_for_share() -> Any:
+    query = IngestEpochs.select(IngestEpochs.epoch).where(IngestEpochs.consumer_group == Slot("group"))
+    return peewee.NodeList((query, peewee.SQL(database.share_lock())), glue="")
+
+
+@KeptQuery
+def _seen() -> Any:
+    row = {"outbox_id": Slot("outbox_id"), "seen_at": Slot("now")}
+    return IngestNodes.insert(row).on_conflict_replace()

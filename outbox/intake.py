@@ -20,7 +20,6 @@ from outbox.models import (
     ENTRIES,
     PARTITION_LOGS,
     POSITIONS,
-    PartitionLog,
     StoredEntry,
     column_names,
 )
@@ -40,6 +39,11 @@ INSERTED = (
 
 _INSERTED_TEXT = f"SELECT seq, log_id, offset FROM {ENTRIES} WHERE seq > ?"
 _LOG_ID_TEXT = f"SELECT id FROM {PARTITION_LOGS} WHERE topic = ? AND generation = ? AND partition = ?"
+_LOG_IDS_TEXT = (
+    f"SELECT id FROM {PARTITION_LOGS} "
+    "WHERE topic = ? AND partition = ? AND (? IS NULL OR generation = ?) ORDER BY generation"
+)
+_NEW_LOG_TEXT = f"INSERT INTO {PARTITION_LOGS} (topic, generation, partition) VALUES (?, ?, ?)"
 _POSITION_TEXT = (
     f"INSERT OR REPLACE INTO {POSITIONS} ({', '.join(Position.__struct_fields__)}) "
     f"VALUES ({', '.join('?' * len(Position.__struct_fields__))})"
@@ -109,9 +113,7 @@ class Intake(OutboxFile):
         known = self._known_log_id(place)
         if known is not None:
             return known
-        topic, generation, partition = place
-        made: int = PartitionLog.insert(topic=topic, generation=generation, partition=partition).execute(self.database)
-        return made
+        return int(self._sql(_NEW_LOG_TEXT, place).lastrowid or 0)
 
     def _known_log_id(self, place: Place) -> int | None:
         rows: list[tuple[int]] = self._sql(_LOG_ID_TEXT, place).fetchall()
@@ -151,11 +153,7 @@ class Intake(OutboxFile):
         return archived
 
     def _log_ids(self, topic: str, partition: int, generation: int | None) -> list[int]:
-        wanted = (PartitionLog.topic == topic) & (PartitionLog.partition == partition)
-        if generation is not None:
-            wanted &= PartitionLog.generation == generation
-        query = PartitionLog.select(PartitionLog.id).where(wanted).order_by(PartitionLog.generation)
-        return [log_id for (log_id,) in query.tuples().execute(self.database)]
+        return [log_id for (log_id,) in self._sql(_LOG_IDS_TEXT, (topic, partition, generation, generation)).fetchall()]
 
     def _archive_some(self, log_id: int, why: str) -> int:
         with self.transaction():

@@ -158,6 +158,8 @@ class Transitions(OutboxFile):
 
         :returns: how many changed.
         """
+        if not held:
+            return 0
         with self.transaction():
             changed = self._sql(_HOLD_TEXT, (self.now_ms(), json.dumps(held))).rowcount
             self._count({State.PENDING: -changed, State.HELD: changed})

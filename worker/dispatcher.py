@@ -102,15 +102,19 @@ class Dispatcher:
         while (job := self._jobs.get()) is not None:
             self._do(job)
 
-    def step(self) -> bool:
-        """Do the next job; False if there is none."""
+    @property
+    def has_jobs(self) -> bool:
+        """Whether a job waits."""
+        return not self._jobs.empty()
+
+    def step(self) -> None:
+        """Do the next job, if there is one."""
         try:
             job = self._jobs.get_nowait()
         except queue.Empty:
-            return False
+            return
         if job is not None:
             self._do(job)
-        return True
 
     def _do(self, job: Send | Inspect) -> None:
         try:
