@@ -235,18 +235,19 @@ def transaction() -> Iterator[None]:
     is opened anew, once. In SQLite it is IMMEDIATE: a deferred one fails when it first writes while another process does.
     """
     bound = current()
+    if isinstance(bound, SQLiteFile):
+        with bound.atomic("IMMEDIATE"):
+            yield
+        return
     was_open = not bound.is_closed()
     with ExitStack() as stack:
-        if isinstance(bound, SQLiteFile):
-            stack.enter_context(bound.atomic("IMMEDIATE"))
-        else:
-            try:
-                stack.enter_context(bound.atomic())
-            except peewee.PeeweeException:
-                if not was_open:
-                    raise
-                close()
-                stack.enter_context(bound.atomic())
+        try:
+            stack.enter_context(bound.atomic())
+        except peewee.PeeweeException:
+            if not was_open:
+                raise
+            close()
+            stack.enter_context(bound.atomic())
         yield
 
 

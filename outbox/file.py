@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -44,7 +45,10 @@ LOCK_TIMEOUT_S = 30.0
 OLDEST_SQLITE = (3, 33, 0)
 
 
-_COUNT_TEXT = f"UPDATE {COUNTERS} SET entries = entries + ? WHERE state = ?"
+@cache
+def _count_text(states: int) -> str:
+    arms = "WHEN ? THEN ? " * states
+    return f"UPDATE {COUNTERS} SET entries = entries + CASE state {arms}END WHERE state IN ({', '.join('?' * states)})"
 
 
 def system_clock() -> int:
@@ -140,6 +144,7 @@ class OutboxFile:
 
     def _count(self, changes: Mapping[State, int]) -> None:
         """Keep the counters true: to be called in the transaction that made the changes."""
-        for state, change in changes.items():
-            if change:
-                self._sql(_COUNT_TEXT, (change, state))
+        changed = {state: change for state, change in changes.items() if change}
+        if changed:
+            arms = [number for pair in changed.items() for number in pair]
+            self._sql(_count_text(len(changed)), [*arms, *changed])

@@ -38,7 +38,7 @@ INSERTED = (
 )
 
 _INSERTED_TEXT = f"SELECT seq, log_id, offset FROM {ENTRIES} WHERE seq > ?"
-_LOG_ID_TEXT = f"SELECT id FROM {PARTITION_LOGS} WHERE topic = ? AND generation = ? AND partition = ?"
+LOG_ID_TEXT = f"SELECT id FROM {PARTITION_LOGS} WHERE topic = ? AND generation = ? AND partition = ?"
 _LOG_IDS_TEXT = (
     f"SELECT id FROM {PARTITION_LOGS} "
     "WHERE topic = ? AND partition = ? AND (? IS NULL OR generation = ?) ORDER BY generation"
@@ -110,14 +110,8 @@ class Intake(OutboxFile):
         return rows[0][0] if rows else 0
 
     def _log_id(self, place: Place) -> int:
-        known = self._known_log_id(place)
-        if known is not None:
-            return known
-        return int(self._sql(_NEW_LOG_TEXT, place).lastrowid or 0)
-
-    def _known_log_id(self, place: Place) -> int | None:
-        rows: list[tuple[int]] = self._sql(_LOG_ID_TEXT, place).fetchall()
-        return rows[0][0] if rows else None
+        known = self._sql(LOG_ID_TEXT, place).fetchone()
+        return int(known[0] if known is not None else self._sql(_NEW_LOG_TEXT, place).lastrowid or 0)
 
     def position(self, topic: str, partition: int) -> Position | None:
         """Where the outbox stands in this partition; None if it never read it."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from outbox.intake import Intake
+from outbox.intake import LOG_ID_TEXT, Intake
 from outbox.models import (
     COUNTERS,
     ENTRIES,
@@ -46,7 +46,7 @@ _IN_STATE_TEXT = f"SELECT seq FROM {ENTRIES} WHERE seq IN (SELECT value FROM jso
 
 _COUNTS_TEXT = f"SELECT state, entries FROM {COUNTERS}"
 _LOGS_TEXT = f"SELECT id, topic, generation, partition FROM {PARTITION_LOGS}"
-_MARK_TEXT = f"SELECT min(offset) FROM {ENTRIES} WHERE log_id = ? AND {OWED_TO_KAFKA}"
+_MARK_TEXT = f"SELECT min(offset) FROM {ENTRIES} WHERE log_id = ({LOG_ID_TEXT}) AND {OWED_TO_KAFKA}"
 
 #: What each field of a filter asks for.
 _CONDITIONS = {name: f"{name} = ?" for name in EntryFilter.__struct_fields__} | {
@@ -83,8 +83,7 @@ class Queries(Intake):
 
         Replayed letters do not count: the database's ledger has them, should this outbox be lost.
         """
-        log_id = self._known_log_id((topic, generation, partition))
-        mark: int | None = self._sql(_MARK_TEXT, (log_id,)).fetchone()[0]
+        mark: int | None = self._sql(_MARK_TEXT, (topic, generation, partition)).fetchone()[0]
         return mark
 
     def oldest_unsettled(self) -> tuple[int, int] | None:

@@ -86,9 +86,20 @@ class Intake:
                     )
                     logger.warning("Partition %d: %d entries archived: %s", partition, archived, start.why.value)
                 if position is None or start.why is not Why.GOES_ON or position.next_offset != start.offset:
-                    position = Position(self._topic, partition, start.generation, start.offset)
+                    position = self._position_at(partition, start, position)
                     self._outbox.set_position(position)
                 self._positions[partition] = position
+
+    def _position_at(self, partition: int, start: Start, before: Position | None) -> Position:
+        """The position to begin with. It keeps a record to know the log by, or this outbox could not tell it from a topic made
+        anew, and would read all again, if it is killed before it has read a record and committed."""
+        last = start.check
+        if last is None and before is not None and before.generation == start.generation and not start.archives:
+            last = _last(before)
+        if last is None:
+            return Position(self._topic, partition, start.generation, start.offset)
+        told = last.offset, last.kafka_timestamp, last.value_hash
+        return Position(self._topic, partition, start.generation, start.offset, *told)
 
     def lose(self) -> None:
         """The partitions are no longer ours."""

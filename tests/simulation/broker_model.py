@@ -14,6 +14,7 @@ import redis
 from dramatiq.middleware import CurrentMessage, Retries
 
 from tests.simulation.redis_model import ModelRedis
+from tests.simulation.threads import FOREVER
 from worker.settings import Settings
 
 T = TypeVar("T")
@@ -42,13 +43,16 @@ class ModelQueues:
 
     def put(self, message: dramatiq.Message[Any], delay_ms: int | None) -> None:
         self._server._check()
-        self.messages.append(Queued(message.copy(), self._now() + (delay_ms or 0) / 1000))
+        self.messages.append(Queued(message, self._now() + (delay_ms or 0) / 1000))
 
     def due(self) -> float:
         """When the next message may be taken (s)."""
-        if self._server.is_down:
-            return float("inf")
-        return min((queued.due for queued in self.messages if queued.taken_by is None), default=float("inf"))
+        first = FOREVER
+        if not self._server.is_down:
+            for queued in self.messages:
+                if queued.due < first and queued.taken_by is None:
+                    first = queued.due
+        return first
 
     def take(self, worker: object, is_fair: bool) -> Queued | None:
         """A message that is due: the oldest, or any."""

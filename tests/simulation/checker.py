@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from entities import base, ledger
-from entities.cache_value import cache_key, cache_value
+from entities.cache_value import cache_values, cached_names
 from entities.envelope import decode
 from entities.errors import InvalidOperation
 from entities.operations import actions_of
 from entities.registry import entity_named
-from entities.statements import rows_for_share
+from entities.statements import values_for_share
 from entities.writesets import invalid_writeset
 from outbox.models import ARCHIVED_ENTRIES, ENTRIES, PARTITION_LOGS
 from outbox.states import State
@@ -161,14 +161,18 @@ class _Judge:
     # ------------------------------------------------------------------------------------------------ cache and outbox
 
     def _stale_in_the_cache(self) -> Iterator[str]:
+        cached: dict[str, dict[str, int]] = {}
         for key in self._world.cache_redis.all_keys():
             name, _, row_id = key.decode().rpartition(":")
-            if name not in ("User", "Business", "Rating"):
-                continue
-            rows = rows_for_share(entity_named(name), [int(row_id)])
-            values = {cache_key(name, row.id): cache_value(row, False) for row in rows}
-            if self._world.cache_redis.get(key.decode()) != values.get(key.decode()):
-                yield f"stale: {key.decode()}"
+            if name in ("User", "Business", "Rating"):
+                cached.setdefault(name, {})[key.decode()] = int(row_id)
+        for name, ids in cached.items():
+            entity = entity_named(name)
+            rows = values_for_share(entity, cached_names(entity, False), list(ids.values()))
+            values = dict(cache_values(entity, rows, False))
+            for key in ids:
+                if self._world.cache_redis.get(key) != values.get(key):
+                    yield f"stale: {key}"
 
     def _untrue_in_the_outbox(self) -> Iterator[str]:
         entries = self._active()
@@ -181,7 +185,7 @@ class _Judge:
             if entry.attempts > self._world.plan.sizes.max_retry_attempts + 1:
                 yield f"untrue: {entry.operation_id} has had {entry.attempts} attempts"
         for line in self._lines.values():
-            if line.outcome != "applied" and (line.generation, line.partition, line.offset) not in entries:
+            if line.is_dead and (line.generation, line.partition, line.offset) not in entries:
                 yield f"lost: the dead letter {line.operation_id} is not in the active outbox"
 
     def _active(self) -> dict[Place, Stored]:

@@ -59,6 +59,7 @@ class ModelSQLite(SQLiteFile):
         #: The next transaction that settles something loses its connection: "before" or "after" its COMMIT.
         self.next_commit_breaks: str | None = None
         self.next_statement_fails: int | None = None
+        self._tables: list[str] = []
 
     @property
     def _state(self) -> Any:
@@ -133,6 +134,10 @@ class ModelSQLite(SQLiteFile):
         if self.session.is_lost:
             raise peewee.InterfaceError(0, "")
         self._undo()
+
+    def get_tables(self, schema: str | None = None) -> list[str]:
+        self._check()
+        return self._tables
 
     def _execute_cursor(self, sql: str, params: Any = None) -> Any:
         if self.is_closed():

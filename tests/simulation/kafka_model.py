@@ -79,10 +79,14 @@ class ModelConsumer:
         """Whether a poll would bring something."""
         if self.pending is not None:
             return True
-        return any(
-            self._fetched.get(tp) or self._position[tp] < len(self._log(tp)) or tp not in self._highwater
-            for tp in self._assigned - self._paused
-        )
+        for tp in self._assigned:
+            if tp not in self._paused and (
+                self._fetched.get(tp)
+                or self._position[tp] < len(self._topic.logs[tp.partition])
+                or tp not in self._highwater
+            ):
+                return True
+        return False
 
     def poll(self, timeout_ms: int = 0, max_records: int | None = None) -> Mapping[TopicPartition, list[Record]]:
         if self.pending is not None:

@@ -73,8 +73,8 @@ MUTANTS = (
     Mutant(
         "taking over does not raise the epoch",
         ledger.raise_epoch,
-        "table.epoch + 1",
-        "table.epoch + 0",
+        "_next_epoch.run(group=consumer_group, outbox_id=outbox_id, now=now_ms)",
+        "pass",
         noticed_after=19,
     ),
     Mutant(
@@ -84,7 +84,7 @@ MUTANTS = (
         "self._tell(Fetched(self._assignment, records))\n"
         "        from tests.simulation.mutants import commit_of\n"
         "        self._to_commit.update({r.partition: commit_of(r) for r in records})",
-        noticed_after=9,
+        noticed_after=6,
     ),
     Mutant(
         "a takeover goes on from the committed offset",
@@ -105,15 +105,15 @@ MUTANTS = (
         Tenure.take_letters,
         "for letter in event.letters",
         "for letter in ()",
-        noticed_after=19,
+        noticed_after=69,
     ),
-    Mutant("lost batches are not looked for", Turns.go_on, "self._dispatcher.inspect(", "list(", noticed_after=1),
+    Mutant("lost batches are not looked for", Turns.go_on, "self._dispatcher.inspect(", "list(", noticed_after=14),
     Mutant(
         "an outage burns an attempt",
         outcomes.weigh_line,
         "case Outcome.FAILED | Outcome.WAITS:",
         "case Outcome.FAILED | Outcome.WAITS | Outcome.UNAVAILABLE:",
-        noticed_after=4,
+        noticed_after=1,
     ),
     Mutant(
         "what conflicts with a failed operation runs all the same",
@@ -141,21 +141,21 @@ MUTANTS = (
         Planner.add,
         "if parked is not None and parked.conflicts_with(planned.writeset):",
         "if False:",
-        noticed_after=118,
+        noticed_after=102,
     ),
     Mutant(
         "a resumed partition goes on where the library is",
         Reading._pause_and_resume,
         "self._consumer.seek(tp, self._fetched_to[partition])",
         "pass",
-        noticed_after=54,
+        noticed_after=5,
     ),
     Mutant(
         "what could not be read is skipped",
         Reading.go_back,
         "self._consumer.seek(TopicPartition(self._topic, partition), offset)",
         "pass",
-        noticed_after=47,
+        noticed_after=117,
     ),
     Mutant(
         "a replay is the same incarnation",
@@ -163,13 +163,6 @@ MUTANTS = (
         "1 + self._highest_incarnation(letter)",
         "letter.incarnation",
         noticed_after=30,
-    ),
-    Mutant(
-        "an outcome of another incarnation counts",
-        Scheduler.weigh,
-        "and planned.item.operation.incarnation == line.incarnation",
-        "",
-        noticed_after=77,
     ),
 )
 
@@ -219,6 +212,12 @@ SELDOM_NOTICED = (
         Dispatcher._judge,
         "if before is not None and before.was_missing:",
         "if True:",
+    ),
+    Mutant(
+        "an outcome of another incarnation counts",
+        Scheduler.weigh,
+        "and planned.item.operation.incarnation == line.incarnation",
+        "",
     ),
     Mutant("duplicate key is believed at once", LedgerDesk.look_again, "self._raise_if_changed()", "pass"),
 )

@@ -85,8 +85,8 @@ def _connection(number: int) -> sqlite3.Connection:
         _connections[number] = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
         _connections[number].executescript("\n".join(_empty_outbox().iterdump()))
     else:
-        _connections[number].rollback()
-        _connections[number].executescript(_emptying())
+        for statement in _emptying():
+            _connections[number].execute(statement)
     return _connections[number]
 
 
@@ -99,12 +99,12 @@ def _empty_outbox() -> sqlite3.Connection:
 
 
 @cache
-def _emptying() -> str:
-    """SQL that leaves in each table what a new outbox has there."""
+def _emptying() -> list[str]:
+    """Statements that leave in each table what a new outbox has there."""
     dumped = list(_empty_outbox().iterdump())
     tables = [name for (name,) in _empty_outbox().execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     rows = [line for line in dumped if line.startswith("INSERT INTO")]
-    return "\n".join(["BEGIN;", *(f'DELETE FROM "{table}";' for table in tables), *rows, "COMMIT;"])
+    return ["BEGIN", *(f'DELETE FROM "{table}"' for table in tables), *rows, "COMMIT"]
 
 
 class Process:
@@ -177,13 +177,12 @@ class Ingest(Process):
         self.consumer.listener = self.reading.begin(self.consumer)
         self._turn, self._poll = _Idle(world.now), _Idle(world.now)
         self._probe_at = world.now
-        self._has_jobs = False
         self._settlements = settlements_key(outbox_id).encode()
         self.thread("main", self._take_turn, self._turn_due)
         self.thread("kafka", self._read, self._read_due)
         self.thread("database-monitor", self._look, self._look_due)
         self.thread("settlements", self._settle, self._settle_due)
-        self.thread("dispatcher", self._send, lambda: world.now if self._has_jobs else FOREVER)
+        self.thread("dispatcher", self.dispatcher.step, lambda: world.now if self.dispatcher.has_jobs else FOREVER)
 
     # ---------------------------------------------------------------------------------------------- its threads' steps
 
@@ -192,7 +191,6 @@ class Ingest(Process):
         while len(events) < EVENTS_A_TURN and not self.inbox.empty():
             events.append(self.inbox.get())
         self.turns.go_on(events)
-        self._has_jobs = True
         if events or self.turns.scheduler.just_sent:
             self._turn.wake(self.world.now)
             self._poll.wake(self.world.now)
@@ -232,9 +230,6 @@ class Ingest(Process):
     def _settle_due(self) -> float:
         server = self.world.broker_redis
         return self.world.now if not server.is_down and server._data.get(self._settlements) else FOREVER
-
-    def _send(self) -> None:
-        self._has_jobs = self.dispatcher.step()
 
 
 class Worker(Process):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from tests.support.streams import a_message, a_user
@@ -91,7 +92,7 @@ class Operation:
     entity: str
     data: Any
 
-    @property
+    @cached_property
     def raw(self) -> bytes:
         if self.type == "garbage":
             return b"{no json " + self.operation_id.encode()

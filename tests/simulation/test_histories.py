@@ -10,7 +10,7 @@ from tests.simulation import histories
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import plan_of
 
-HISTORIES = 12_000
+HISTORIES = 20_000
 PROCESSES = min(2, os.cpu_count() or 1)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from greenlet import greenlet
+from greenlet import getcurrent, greenlet
 
 FOREVER = float("inf")
 
@@ -32,27 +32,36 @@ class Thread:
         self.session = session
         self._step = step
         self._due = due
+        #: It outlives its steps: a greenlet for each step would cost as much as half of a step.
         self._greenlet: greenlet | None = None
         self._waits_for: Callable[[], bool] | None = None
         self.not_before = 0.0
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether it was interrupted in the middle of a step."""
-        return self._greenlet is not None and bool(self._greenlet)
+        #: Whether it was interrupted in the middle of a step.
+        self.is_inside = False
 
     def due(self, now: float) -> float:
         if self.not_before > now and not (self._waits_for is not None and self._waits_for()):
             return self.not_before
-        return now if self._greenlet else self._due()  # a greenlet is true while it is inside
+        return now if self.is_inside else self._due()
 
     def run(self) -> None:
         """Go on until it is interrupted or its step is done. Raises what the step raises."""
         self._waits_for = None
-        if not self.is_inside:
-            self._greenlet = greenlet(self._step)
-        assert self._greenlet is not None
-        self._greenlet.switch()
+        if self._greenlet is None:
+            self._greenlet = greenlet(self._steps)
+        try:
+            self._greenlet.switch()
+        except BaseException:
+            self._greenlet, self.is_inside = None, False
+            raise
+
+    def _steps(self) -> None:
+        to_the_world = getcurrent().parent.switch
+        while True:
+            self.is_inside = True
+            self._step()
+            self.is_inside = False
+            to_the_world()
 
     def interrupt(self, until: float = 0.0, waits_for: Callable[[], bool] | None = None) -> None:
         """Called in the thread: let others run, at least until then, or until what it waits for is true."""
@@ -62,11 +71,11 @@ class Thread:
         self._greenlet.parent.switch()
 
     def kill(self) -> None:
-        """Called from outside: end the step where it stands; what its transaction has done is undone."""
-        if self.is_inside:
-            assert self._greenlet is not None
+        """Called from outside: end it where it stands; what its transaction has done is undone."""
+        if self._greenlet is not None:
+            self._greenlet.parent = getcurrent()  # where it ends to: a thread may kill the others of its process
             try:
                 self._greenlet.throw(Killed)
             except Killed:
                 pass
-        self._greenlet = None
+            self._greenlet, self.is_inside = None, False

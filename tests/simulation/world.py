@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import random
 import time as real_time
+import traceback as real_traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
+
+from dramatiq.middleware import retries
 
 from entities import base, ledger
 from tests.simulation.broker_model import ModelQueues
@@ -90,6 +93,10 @@ class World:
             self._run_while_faults_come()
             self._end_all_faults()
             self._run_until_quiet()
+        for process in (*self.ingests, *self.workers):
+            for thread in process.threads:
+                if not thread.is_inside:
+                    thread.kill()
 
     def _run_while_faults_come(self) -> None:
         while self._faults or self._operations or self._later:
@@ -105,7 +112,8 @@ class World:
             operation = self._operations.pop(0)
             offset = self.topic.produce(operation.partition, EPOCH_MS + operation.timestamp, operation.raw)
             self.produced.append((operation, offset))
-            self._say(f"{operation} is produced at offset {offset}")
+            if self._tell:
+                self._say(f"{operation} is produced at offset {offset}")
         while self._faults and self._faults[0].at <= self.steps:
             fault = self._faults.pop(0)
             if fault.point is None:
@@ -382,13 +390,24 @@ class World:
 
 
 def _settings(sizes: Sizes) -> Settings:
+    return _settings_of(
+        sizes.max_retry_attempts,
+        sizes.max_in_flight_batches,
+        sizes.batch_max_operations,
+        sizes.window_max_operations,
+        sizes.buffer_records,
+    )
+
+
+@cache
+def _settings_of(retries: int, batches: int, of_a_batch: int, of_the_window: int, buffered: int) -> Settings:
     return replace(
         _usual_settings(),
-        max_retry_attempts=sizes.max_retry_attempts,
-        max_in_flight_batches=sizes.max_in_flight_batches,
-        batch_max_operations=sizes.batch_max_operations,
-        window_max_operations=sizes.window_max_operations,
-        partition_buffer_records=sizes.buffer_records,
+        max_retry_attempts=retries,
+        max_in_flight_batches=batches,
+        batch_max_operations=of_a_batch,
+        window_max_operations=of_the_window,
+        partition_buffer_records=buffered,
     )
 
 
@@ -426,7 +445,9 @@ def _as_process_globals(world: World) -> Iterator[None]:
     reading.PORTION = world.plan.sizes.portion
     fault_points.handle(world.reached)
     ledger.record, ledger.turn = note, note_turn
+    retries.traceback = SimpleNamespace(format_exc=lambda limit: "")  # type: ignore[assignment]  # nobody reads them here
     ledger.time = SimpleNamespace(time_ns=lambda: world.now_ms() * 1_000_000)  # type: ignore[assignment]
+    apply_module.random = world.chance  # type: ignore[assignment]
     apply_module.time = SimpleNamespace(sleep=world.sleep)  # type: ignore[assignment]
     try:
         yield
@@ -434,5 +455,7 @@ def _as_process_globals(world: World) -> Iterator[None]:
         fault_points.handle(None)
         ledger.record, ledger.turn = record, turn
         ledger.time = apply_module.time = real_time
+        apply_module.random = random
+        retries.traceback = real_traceback
         reading.PORTION = before[1]
         base.database.initialize(before[0])

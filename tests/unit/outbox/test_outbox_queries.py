@@ -187,7 +187,7 @@ def test_another_connections_commit_is_noticed(outbox: Outbox, path: Path) -> No
     ("text", "parameters", "index"),
     [
         (queries._WINDOW_TEXT, (0, 0, 1), "entries_by_state (state=? AND rowid>?)"),
-        (queries._MARK_TEXT, (1,), "entries_owed (log_id=?)"),
+        (queries._MARK_TEXT, ("ops", 0, 1), "entries_owed (log_id=?)"),
         (pruning._EXPIRED_TEXT, (0, 1), "entries_applied (changed_at<?)"),
         (pruning._EXPIRED_TEXT, (0, 1), "entries_owed (log_id=? AND offset<?)"),
         (pruning._EXPIRED_ARCHIVED_TEXT, (0, 1), "(archived_at<?)"),

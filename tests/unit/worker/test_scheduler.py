@@ -266,8 +266,12 @@ def test_an_outcome_of_another_incarnation_changes_nothing(desk: Desk) -> None:
     assert replayed.members[0].incarnation == 1
 
     desk.settle(sent, Outcome.APPLIED)
+    assert desk.outbox.counts().dispatched == 1
+    assert not desk.scheduler.is_quiet  # the replay is still in flight
+    desk.settle(replayed, Outcome.APPLIED)
 
-    assert desk.states()[0] is State.DISPATCHED
+    assert desk.outbox.counts().applied == 1
+    assert desk.scheduler.is_quiet
 
 
 def test_silent_batches_are_those_that_nothing_was_heard_of(desk: Desk) -> None:

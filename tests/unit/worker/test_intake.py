@@ -1,0 +1,85 @@
+"""Where an ingest begins to read after it was killed, and by which record it knows the log the next time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from outbox.store import Outbox
+from tests.support.streams import a_message
+from worker.assignment import Commit, CommitMetadata, Fingerprint, LogRange, Start, Why
+from worker.intake import Intake
+from worker.merge import FetchedRecord
+
+TOPIC = "db-operations-buffer"
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox.open(tmp_path / "outbox.sqlite3") as outbox:
+        yield outbox
+
+
+def begun(outbox: Outbox, commit: Commit | None, log: LogRange) -> Start:
+    """What an ingest that has just started decides for partition 0, after it has begun so."""
+    intake = Intake(outbox, TOPIC)
+    starts = intake.decide({0: commit}, {0: log}, {})
+    intake.begin(starts)
+    return starts[0]
+
+
+def with_three_records(outbox: Outbox) -> Fingerprint:
+    """An outbox that holds three operations, of which nothing is committed to Kafka; by the last one it knows the log."""
+    intake = Intake(outbox, TOPIC)
+    intake.begin(intake.decide({0: None}, {0: LogRange(0, 3)}, {}))
+    messages = [a_message(f"op_{offset}", "DELETE", "User", {"id": 1}) for offset in range(3)]
+    with outbox.transaction():
+        intake.adopt(intake.append(FetchedRecord(TOPIC, 0, offset, 1, 1, raw) for offset, raw in enumerate(messages)))
+    log = intake.logs()[0]
+    return Fingerprint(log.offset, log.kafka_timestamp, log.value_hash)
+
+
+def test_who_is_killed_again_and_again_before_a_commit_goes_on_where_the_outbox_ends(outbox: Outbox) -> None:
+    last = with_three_records(outbox)
+
+    starts = [begun(outbox, None, LogRange(0, 3)) for _ in range(3)]
+
+    assert starts == [Start(Why.COMMIT_LOST, 0, 3, check=last)] * 3
+    assert outbox.counts().pending == 3
+
+
+def test_what_kafka_no_longer_holds_is_not_put_aside_for_want_of_a_commit(outbox: Outbox) -> None:
+    with_three_records(outbox)
+
+    starts = [begun(outbox, None, LogRange(8, 12)) for _ in range(3)]
+
+    assert [(start.offset, start.skipped, start.archives) for start in starts] == [
+        (8, 5, False),
+        (8, 0, False),
+        (8, 0, False),
+    ]
+    assert outbox.counts().pending == 3
+
+
+def test_who_takes_over_knows_the_log_by_the_record_of_the_commit(outbox: Outbox) -> None:
+    last = Fingerprint(6, 1, b"12345678")
+    start = begun(outbox, Commit(7, CommitMetadata("another", 2, 5, last)), LogRange(0, 10))
+    ours = Commit(5, CommitMetadata(outbox.outbox_id, 2, 5))
+
+    again = begun(outbox, ours, LogRange(0, 10))
+
+    assert (start.why, start.offset, start.check) == (Why.TAKES_OVER, 5, last)
+    assert again.check == last
+
+
+def test_a_log_of_a_new_generation_is_not_known_by_a_record_of_the_old_one(outbox: Outbox) -> None:
+    with_three_records(outbox)
+
+    start = begun(outbox, None, LogRange(0, 1))
+
+    position = outbox.position(TOPIC, 0)
+    assert (start.why, start.generation) == (Why.MADE_ANEW, 1)
+    assert position is not None
+    assert (position.generation, position.next_offset, position.last_offset) == (1, 0, None)
