@@ -108,7 +108,7 @@ def test_nothing_of_a_log_is_sent_before_the_database_remembers_it(
     begun(turns, generation=4)
 
     turns.go_on([Fetched(1, [a_record()])])
-    assert (sent, [logs[0].generation for logs in database.to_remember if logs]) == ([], [4])
+    assert (sent, {logs[0].generation for logs in database.to_remember if logs}) == ([], {4})
     database.remembered = {0: 3}
     turns.go_on([])
     assert sent == []
