@@ -7,29 +7,20 @@ the database, the outboxes, the cache and Kafka is for `tests.simulation.checker
 from __future__ import annotations
 
 import random
-import time as real_time
-import traceback as real_traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import cache
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
-from dramatiq.middleware import retries
-
-from entities import base, ledger
+from entities import ledger
 from tests.simulation.broker_model import ModelQueues
 from tests.simulation.database_model import ModelSQLite, Session
 from tests.simulation.kafka_model import Topic
 from tests.simulation.nodes import Disk, Ingest, Process, Worker
-from tests.simulation.plan import Fault, Kind, Plan, Sizes
+from tests.simulation.plan import Fault, Kind, Plan
+from tests.simulation.process_globals import lent_to
 from tests.simulation.redis_model import ModelRedis
+from tests.simulation.settings import settings_of
 from tests.simulation.threads import FOREVER, Killed, Thread
-from worker import apply as apply_module
-from worker import fault_points, reading
 from worker.fault_points import Point
-from worker.settings import Settings, load_settings
 
 TOPIC = "db-operations-buffer"
 
@@ -65,7 +56,7 @@ class World:
         self._operations = list(plan.operations)
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._is_calm = False
-        self.settings = _settings(plan.sizes)
+        self.settings = settings_of(plan.sizes)
         self.topic = Topic(TOPIC, plan.sizes.partitions)
         self.produced: list[tuple[Any, int]] = []
         self.broker_redis = ModelRedis(self.now_ms)
@@ -85,7 +76,7 @@ class World:
 
     def run(self) -> None:
         """The whole history, until nothing moves any more, or for too long."""
-        with _as_process_globals(self):
+        with lent_to(self):
             self.active.start()
             self.topic.assign_to(self.active.consumer)
             for worker in self.workers:
@@ -387,75 +378,3 @@ class World:
     def _say(self, line: str) -> None:
         if self._tell is not None:
             self._tell(f"{self.steps:5d} {self.now:8.3f} s  {line}")
-
-
-def _settings(sizes: Sizes) -> Settings:
-    return _settings_of(
-        sizes.max_retry_attempts,
-        sizes.max_in_flight_batches,
-        sizes.batch_max_operations,
-        sizes.window_max_operations,
-        sizes.buffer_records,
-    )
-
-
-@cache
-def _settings_of(retries: int, batches: int, of_a_batch: int, of_the_window: int, buffered: int) -> Settings:
-    return replace(
-        _usual_settings(),
-        max_retry_attempts=retries,
-        max_in_flight_batches=batches,
-        batch_max_operations=of_a_batch,
-        window_max_operations=of_the_window,
-        partition_buffer_records=buffered,
-    )
-
-
-@cache
-def _usual_settings() -> Settings:
-    return load_settings(
-        {
-            "DB_ENGINE": "sqlite",
-            "RETRY_DELAY_MS": "1000",
-            "LEASE_MS": "10000",
-            "DB_READ_TIMEOUT": "10000",
-            "RECONCILE_INTERVAL_MS": "3000",
-            "DB_HEALTH_CHECK_INTERVAL": "20000",
-        }
-    )
-
-
-@contextmanager
-def _as_process_globals(world: World) -> Iterator[None]:
-    """What the production code has one of a process: the bound database, the clock, the fault points."""
-    before = base.database.obj, reading.PORTION
-    record, turn = ledger.record, ledger.turn
-
-    def note(lines: Any) -> None:
-        record(lines)
-        world.database.session.lines.extend(lines)
-
-    def note_turn(line: Any) -> bool:
-        is_done = turn(line)
-        if is_done:
-            world.database.session.lines.append(line)
-        return is_done
-
-    base.database.initialize(world.database)
-    reading.PORTION = world.plan.sizes.portion
-    fault_points.handle(world.reached)
-    ledger.record, ledger.turn = note, note_turn
-    retries.traceback = SimpleNamespace(format_exc=lambda limit: "")  # type: ignore[assignment]  # nobody reads them here
-    ledger.time = SimpleNamespace(time_ns=lambda: world.now_ms() * 1_000_000)  # type: ignore[assignment]
-    apply_module.random = world.chance  # type: ignore[assignment]
-    apply_module.time = SimpleNamespace(sleep=world.sleep)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        fault_points.handle(None)
-        ledger.record, ledger.turn = record, turn
-        ledger.time = apply_module.time = real_time
-        apply_module.random = random
-        retries.traceback = real_traceback
-        reading.PORTION = before[1]
-        base.database.initialize(before[0])
