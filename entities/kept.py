@@ -1,7 +1,7 @@
 """Queries that Peewee turns into text once for each dialect, and that are then run again and again with other values.
 
-Peewee walks through a query's tree each time it is run: a tenth of a millisecond for the health probe's INSERT, which takes SQLite
-a tenth of that. A kept query is built once, with slots where its values will stand.
+Peewee walks through a query's tree each time it is run: a tenth of a millisecond for the health probe's INSERT, which itself
+takes SQLite a tenth of that. A kept query is built once, with slots where its values will stand.
 """
 
 from __future__ import annotations
