@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,9 @@ class MariaDBServer(Server):
         # "normal" lets root in over TCP; the default would ask the unix socket who is there
         options = ["--auth-root-authentication-method=normal", "--skip-test-db", f"--user={getpass.getuser()}"]
         command = [install, "--no-defaults", f"--datadir={self.data}", *options]
-        result = subprocess.run(command, capture_output=True, text=True)
+        # Of its own: a server that starts deletes all temporary tables of a folder, another one's too.
+        environment = {**os.environ, "TMPDIR": str(self.folder)}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, f"MariaDB's data could not be made:\n{result.stdout}{result.stderr}"
 
     def command(self) -> list[str]:
@@ -47,6 +50,7 @@ class MariaDBServer(Server):
             "--no-defaults",
             f"--user={getpass.getuser()}",
             f"--datadir={self.data}",
+            f"--tmpdir={self.folder}",
             "--bind-address=127.0.0.1",
             f"--port={self.port}",
             f"--socket={self.folder / 'sock'}",
