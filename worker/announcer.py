@@ -3,7 +3,8 @@
 The value is the payload as it came from Kafka, secrets included; what there is to say of it stands in the headers, whose reason
 is redacted. The key is the operation's id, so the letters of one operation (a replay may die again) stand in one partition, in
 their order; letters of different operations have none. The outbox keeps what is still to be told until Kafka has confirmed it,
-so each death is told at least once: a kill at the wrong moment tells it twice, with the same `operation-id` and `incarnation`.
+so each death is told at least once: a kill at the wrong moment tells it twice, with the same `topic`, `generation`, `partition`,
+`offset` and `incarnation`. (Not `operation-id`: one that came again with other content is a letter of its own.)
 """
 
 from __future__ import annotations

@@ -38,6 +38,11 @@ SOON = {
 STUCK_AFTER_S = 120.0
 
 
+def dead_letter_topic(topic: str) -> str:
+    """Where the dead letters of this topic are told."""
+    return f"{topic}-dead"
+
+
 class Arena:
     """A running service with a stream into it.
 
@@ -48,8 +53,10 @@ class Arena:
         self.pipeline = pipeline
         self.points_folder = pipeline.service.folder / "points"
         self.points_folder.mkdir()
+        pipeline.kafka.create_topic(dead_letter_topic(pipeline.topic), partitions=1)
         pipeline.service.settings |= {
             **SOON,
+            "TOPIC_DEAD_LETTERS": dead_letter_topic(pipeline.topic),
             "MAX_RETRY_ATTEMPTS": str(max_retries),
             VARIABLE: str(self.points_folder),
         }
@@ -82,6 +89,10 @@ class Arena:
     def send(self, count: int) -> None:
         """Send more. Kafka must be up, and everything sent before be settled."""
         self.stream.send_more(self.pipeline.kafka, count)
+
+    def send_behind(self, count: int) -> None:
+        """Send more behind what was sent last, settled or not. Kafka must be up."""
+        self.stream.send_behind(self.pipeline.kafka, count)
 
     # ------------------------------------------------------------------------------------------------ looking at it
 

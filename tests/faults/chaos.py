@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.faults.arena import Arena
 from tests.support.waiting import eventually
@@ -28,8 +28,8 @@ LATEST_MOMENT_S = 0.8
 #: Points that only a beginning or an end of ingest passes.
 AT_AN_ASSIGNMENT = frozenset({Point.BEGINNING, Point.IMPORTED, Point.EPOCH_RAISED})
 
-#: Points that only an operator's discard or a topic of dead letters brings about. Their own tests kill there.
-ON_DEMAND = frozenset({Point.DISCARDED, Point.ANNOUNCING, Point.ANNOUNCED})
+#: Points that only an operator's discard brings about. Its own tests kill there.
+ON_DEMAND = frozenset({Point.DISCARDED})
 
 #: The points that a process of the actors passes; ingest passes the others.
 OF_THE_ACTORS = frozenset(point for point in Point if point.value.startswith(("worker.", "cache.")))
@@ -41,14 +41,16 @@ class NotReached(Exception):
 
 @dataclass(frozen=True)
 class Struck:
-    """What a fault did.
+    """What a fault did; made at the moment of the stroke.
 
     :ivar kills: how many processes were killed.
     :ivar point: the named point at which; None = no such.
+    :ivar at: when, by the monotonic clock (s).
     """
 
     kills: int = 0
     point: Point | None = None
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,10 @@ def stop_at_a_point_of_the_actors(arena: Arena, chance: random.Random) -> Struck
         if arena.disarm(point):
             raise NotReached(point.value) from None
         process = arena.wait_until_taken(point)
+    struck = Struck(point=point)
     time.sleep(FREEZE_S)
     os.kill(process, signal.SIGCONT)
-    return Struck(point=point)
+    return struck
 
 
 def kill_ingest(arena: Arena, chance: random.Random) -> Struck:
@@ -136,10 +139,11 @@ def freeze_a_worker(arena: Arena, chance: random.Random) -> Struck:
     _wait_for_a_random_moment(chance)
     worker = _a_worker(arena, chance)
     os.kill(worker, signal.SIGSTOP)
+    struck = Struck()
     time.sleep(FREEZE_S)
     with suppress(ProcessLookupError):
         os.kill(worker, signal.SIGCONT)
-    return Struck()
+    return struck
 
 
 def freeze_ingest(arena: Arena, chance: random.Random) -> Struck:
@@ -151,9 +155,10 @@ def freeze_ingest(arena: Arena, chance: random.Random) -> Struck:
     if process is None:
         return Struck()
     os.kill(process, signal.SIGSTOP)
+    struck = Struck()
     time.sleep(FREEZE_S)
     os.kill(process, signal.SIGCONT)
-    return Struck()
+    return struck
 
 
 def kill_the_main_process(arena: Arena, chance: random.Random) -> Struck:
@@ -162,30 +167,34 @@ def kill_the_main_process(arena: Arena, chance: random.Random) -> Struck:
     actors = arena.service.actors
     _a_worker(arena, chance)
     group = arena.supervisor.kill_leader(actors)
+    struck = Struck(kills=3)
     time.sleep(chance.uniform(1.0, 3.0))
     arena.supervisor.end_orphans(group)
-    return Struck(kills=3)
+    return struck
 
 
 def kill_the_database(arena: Arena, chance: random.Random) -> Struck:
     _wait_for_a_random_moment(chance)
     arena.pipeline.mariadb.kill()
+    struck = Struck(kills=1)
     arena.pipeline.mariadb.start()
-    return Struck(kills=1)
+    return struck
 
 
 def kill_redis(arena: Arena, chance: random.Random) -> Struck:
     _wait_for_a_random_moment(chance)
     arena.pipeline.redis_server.kill()
+    struck = Struck(kills=1)
     arena.pipeline.redis_server.start()
-    return Struck(kills=1)
+    return struck
 
 
 def kill_kafka(arena: Arena, chance: random.Random) -> Struck:
     _wait_for_a_random_moment(chance)
     arena.pipeline.kafka.kill()
+    struck = Struck(kills=1)
     arena.pipeline.kafka.start()
-    return Struck(kills=1)
+    return struck
 
 
 def flush_the_broker(arena: Arena, chance: random.Random) -> Struck:
@@ -205,9 +214,10 @@ def lose_the_outbox(arena: Arena, chance: random.Random) -> Struck:
     ingest = arena.service.ingest
     with arena.supervisor.held(ingest):
         arena.supervisor.kill(ingest)
+        struck = Struck(kills=1)
         for file in arena.outbox_files():
             file.unlink()
-    return Struck(kills=1)
+    return struck
 
 
 def kill_the_active_of_two(arena: Arena, chance: random.Random) -> Struck:
@@ -225,13 +235,14 @@ def kill_the_active_of_two(arena: Arena, chance: random.Random) -> Struck:
             active.ingest.pause()
         else:
             active.ingest.kill()
+    struck = Struck(kills=1)
     arena.swap_hosts()
     standby.ingest.wait_for_log("this ingest is the active one", 30, position)
     if is_late:
         active.ingest.resume()
         time.sleep(chance.uniform(0.2, 1.0))  # what it still does in this time must do no harm
         active.ingest.kill()
-    return Struck(kills=1)
+    return struck
 
 
 KINDS = {

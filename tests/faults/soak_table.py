@@ -25,6 +25,7 @@ TITLES = {
     "doubled": "doubled",
     "out_of_order": "out of order",
     "dead_letters": "dead letters other than the serial run's",
+    "untold": "dead letters not told to their topic",
     "stale_keys": "stale keys",
     "ends": "programs that ended by themselves",
 }

@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.faults.arena import Arena
+from tests.faults.arena import Arena, dead_letter_topic
 from tests.faults.chaos import KINDS
 from tests.faults.rounds import RunResult, play
 from tests.faults.soak_table import as_json, as_markdown, machine_description
@@ -117,6 +117,7 @@ class Soak:
                 server.ensure_running()
             mariadb.drop_database(name)
             kafka.delete_topic(name)
+            kafka.delete_topic(dead_letter_topic(name))
         else:
             report = f"{result.failure}\n{result.verdict}"
             (folder / "report.txt").write_text(report)

@@ -62,6 +62,7 @@ class Stream:
         self._first_timestamp = int(time.time() * 1000) - BEGINS_AGO_MS
         self._mixed = self._mixed_messages()
         self._number = 0
+        self._partition = 0
 
     def send_first(self, kafka: KafkaServer, count: int) -> None:
         """Send so many over all partitions. All lie in Kafka before a service reads them, so their order is that of the
@@ -70,8 +71,13 @@ class Stream:
 
     def send_more(self, kafka: KafkaServer, count: int) -> None:
         """Send so many into one partition, among them one that is refused for ever and one that is no JSON."""
-        partition = self._chance.randrange(PARTITIONS)
-        self._send(kafka, [(partition, message) for message in [*self._next(count), self._refused(), self._junk()]])
+        self._partition = self._chance.randrange(PARTITIONS)
+        messages = [*self._next(count), self._refused(), self._junk()]
+        self._send(kafka, [(self._partition, message) for message in messages])
+
+    def send_behind(self, kafka: KafkaServer, count: int) -> None:
+        """Send so many behind the last ones, which need not be settled: they lie in the same partition."""
+        self._send(kafka, [(self._partition, message) for message in self._next(count)])
 
     @property
     def line_ids(self) -> set[str]:

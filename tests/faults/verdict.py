@@ -11,14 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from kafka.errors import KafkaError
+
 from outbox.records import NO_TIMESTAMP, Entry, EntryFilter
 from outbox.states import State
-from tests.faults.stream import Stream
+from tests.faults.stream import Sent, Stream
 from tests.support.pipeline import Pipeline
 from tests.support.waiting import eventually
 
-#: How long (s) the cache may take to become true, once all operations are settled.
-CACHE_TIMEOUT_S = 30.0
+#: How long (s) the cache may take to become true, and the dead letters to be told, once all operations are settled.
+CACHE_TIMEOUT_S, TOLD_TIMEOUT_S = 30.0, 60.0
 
 #: How many examples of each fault are told.
 EXAMPLES = 5
@@ -34,6 +36,7 @@ class Verdict:
     :ivar doubled: lines of operations that were not sent, and rows that the database has more often than the serial run.
     :ivar out_of_order: rows with another value than in the serial run; entries of the outbox behind a later one.
     :ivar dead_letters: operations that are dead letters here and not in the serial run, or the other way round.
+    :ivar untold: dead letters of the ledger that their topic does not hold.
     :ivar stale_keys: cached values that are not the database's.
     :ivar ends: programs that ended by themselves.
     """
@@ -42,6 +45,7 @@ class Verdict:
     doubled: list[str] = field(default_factory=list)
     out_of_order: list[str] = field(default_factory=list)
     dead_letters: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
     stale_keys: list[str] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
 
@@ -71,7 +75,7 @@ def ledger_outcomes(pipeline: Pipeline) -> dict[str, str]:
 
 
 def judge(pipeline: Pipeline, stream: Stream, ends: Iterable[object] = ()) -> Verdict:
-    """Compare; call it when everything is settled. Waits for the cache alone.
+    """Compare; call it when everything is settled. Waits for the cache and for what is told of dead letters.
 
     :param ends: how programs ended that nobody has ended.
     """
@@ -104,6 +108,7 @@ def judge(pipeline: Pipeline, stream: Stream, ends: Iterable[object] = ()) -> Ve
         if one.line_id in dead and not one.is_copy and (one.partition, one.offset) not in known_dead
     )
     verdict.out_of_order.extend(inversions(stream, entries))
+    verdict.untold.extend(_untold(pipeline, [one for one in stream.sent if one.line_id in dead and not one.is_copy]))
     verdict.stale_keys.extend(_stale_keys(pipeline))
     return verdict
 
@@ -138,6 +143,26 @@ def inversions(stream: Stream, entries: Sequence[Entry]) -> list[str]:
             found.append(f"{entry!r} (sent as number {number}) stands behind number {last}")
         last = max(last, number)
     return found
+
+
+def _untold(pipeline: Pipeline, dead: Iterable[Sent]) -> list[str]:
+    """The dead letters that their topic never comes to hold. That it holds one more than once is no fault.
+
+    They are known by their places: an id that came again with other content is told as the id of both.
+    """
+    untold = {(str(one.partition), str(one.offset)): one for one in dead}
+
+    def is_nothing_left() -> bool:
+        for record in pipeline.kafka.records(pipeline.service.settings["TOPIC_DEAD_LETTERS"]):
+            headers = dict(record.headers)
+            untold.pop((headers["partition"].decode(), headers["offset"].decode()), None)
+        return not untold
+
+    try:
+        eventually(is_nothing_left, TOLD_TIMEOUT_S, "all dead letters are told", ignoring=(KafkaError,))
+    except AssertionError:
+        return [f"{one.line_id} was never told" for one in untold.values()]
+    return []
 
 
 def _stale_keys(pipeline: Pipeline) -> list[str]:
