@@ -220,6 +220,17 @@ def lose_the_outbox(arena: Arena, chance: random.Random) -> Struck:
     return struck
 
 
+def lose_the_outbox_at_a_point(arena: Arena, chance: random.Random) -> Struck:
+    """Ingest kills itself at a named point, and its outbox is deleted."""
+    point = chance.choice([one for one in points_for(arena) if one not in OF_THE_ACTORS | AT_AN_ASSIGNMENT])
+    with arena.supervisor.held(arena.service.ingest):
+        struck = kill_at(arena, point)
+        arena.supervisor.kill(arena.service.ingest)  # it may have left the point's file and live for a moment yet
+        for file in arena.outbox_files():
+            file.unlink()
+    return struck
+
+
 def kill_the_active_of_two(arena: Arena, chance: random.Random) -> Struck:
     """A second host stands by, with an outbox of its own, old or new; the active one is killed, or freezes and comes late."""
     active, standby = arena.service, arena.standby
@@ -257,6 +268,7 @@ KINDS = {
         Kind("redis", frozenset({"redis"}), kill_redis, 3),
         Kind("kafka", frozenset({"kafka", "ingest"}), kill_kafka, 0.5),
         Kind("outbox deleted", frozenset({"ingest"}), lose_the_outbox, 1),
+        Kind("outbox deleted at a point", frozenset({"ingest"}), lose_the_outbox_at_a_point, 1, is_first=True),
         Kind("active of two", frozenset({"ingest"}), kill_the_active_of_two, 0.7),
         Kind("flushall", frozenset({"redis"}), flush_the_broker, 0.7),
         Kind("worker frozen", frozenset({"actors"}), freeze_a_worker, 0.5),

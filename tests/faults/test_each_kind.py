@@ -15,6 +15,7 @@ from tests.support.pipeline import Pipeline
 TOGETHER = (
     ("mariadb", "worker frozen"),
     ("outbox deleted", "dramatiq main"),
+    ("outbox deleted at a point", "mariadb"),
     ("redis", "active of two"),
     ("flushall", "worker", "ingest"),
     ("kafka",),
