@@ -14,6 +14,7 @@ import peewee
 import pymysql
 
 from outbox.errors import UnusableOutbox
+from tests.faults.full_disk import SmallDisk
 from tests.faults.stream import Stream
 from tests.faults.supervisor import Supervisor
 from tests.faults.verdict import Verdict, judge
@@ -47,10 +48,15 @@ class Arena:
     """A running service with a stream into it.
 
     :param max_retries: MAX_RETRY_ATTEMPTS; with more than 0 the stream is made for it.
+    :param disk: where the outbox and the logs of the first host lie, if it may be filled up.
     """
 
-    def __init__(self, pipeline: Pipeline, seed: int, max_retries: int = 0) -> None:
+    def __init__(self, pipeline: Pipeline, seed: int, max_retries: int = 0, disk: SmallDisk | None = None) -> None:
         self.pipeline = pipeline
+        self.disk = disk
+        if disk is not None:
+            pipeline.service.settings["OUTBOX_PATH"] = str(disk.folder / "outbox.sqlite3")
+            pipeline.service.settings["LOG_DIR"] = str(disk.folder / "logs")
         self.points_folder = pipeline.service.folder / "points"
         self.points_folder.mkdir()
         pipeline.kafka.create_topic(dead_letter_topic(pipeline.topic), partitions=1)

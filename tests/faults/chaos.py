@@ -22,6 +22,9 @@ from worker.fault_points import Point
 #: Longer (s) than a lease, than the silence after which a worker counts as dead, and than a session in Kafka.
 FREEZE_S = 3.5
 
+#: How long (s) a disk is full at most.
+FULL_S = 2.0
+
 #: How long (s) after the messages were sent a random moment may be.
 LATEST_MOMENT_S = 0.8
 
@@ -231,6 +234,18 @@ def lose_the_outbox_at_a_point(arena: Arena, chance: random.Random) -> Struck:
     return struck
 
 
+def fill_the_disk(arena: Arena, chance: random.Random) -> Struck:
+    """The outbox and the logs have no room for a while."""
+    if arena.disk is None:
+        raise NotReached("a disk that may be filled up")
+    _wait_for_a_random_moment(chance)
+    arena.disk.fill()
+    struck = Struck()
+    time.sleep(chance.uniform(0.2, FULL_S))
+    arena.disk.make_room()
+    return struck
+
+
 def kill_the_active_of_two(arena: Arena, chance: random.Random) -> Struck:
     """A second host stands by, with an outbox of its own, old or new; the active one is killed, or freezes and comes late."""
     active, standby = arena.service, arena.standby
@@ -269,6 +284,7 @@ KINDS = {
         Kind("kafka", frozenset({"kafka", "ingest"}), kill_kafka, 0.5),
         Kind("outbox deleted", frozenset({"ingest"}), lose_the_outbox, 1),
         Kind("outbox deleted at a point", frozenset({"ingest"}), lose_the_outbox_at_a_point, 1, is_first=True),
+        Kind("disk full", frozenset({"ingest"}), fill_the_disk, 0.7),
         Kind("active of two", frozenset({"ingest"}), kill_the_active_of_two, 0.7),
         Kind("flushall", frozenset({"redis"}), flush_the_broker, 0.7),
         Kind("worker frozen", frozenset({"actors"}), freeze_a_worker, 0.5),

@@ -6,16 +6,19 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 #: What is written at a time while filling up: first much, then to the last block.
 CHUNKS = (1_000_000, 4_096, 512)
+
+
+class NoSmallDisk(Exception):
+    """It cannot be had here; the text says why."""
 
 
 class SmallDisk:
     """A file system of its own at `folder`.
 
     :param megabytes: its size.
+    :raises NoSmallDisk: if none can be mounted.
     """
 
     def __init__(self, folder: Path, megabytes: int) -> None:
@@ -27,9 +30,9 @@ class SmallDisk:
         try:
             result = subprocess.run(command, capture_output=True, text=True)
         except FileNotFoundError:
-            pytest.skip("there is no `mount` here, and so no small disk")
+            raise NoSmallDisk("there is no `mount` here, and so no small disk") from None
         if result.returncode != 0:
-            pytest.skip(f"mounting a tmpfs is not permitted here: {result.stderr.strip()}")
+            raise NoSmallDisk(f"mounting a tmpfs is not permitted here: {result.stderr.strip()}")
 
     def fill(self) -> None:
         """Leave no room at all."""

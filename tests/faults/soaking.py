@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.faults.arena import Arena, dead_letter_topic
 from tests.faults.chaos import KINDS
+from tests.faults.full_disk import NoSmallDisk, SmallDisk
 from tests.faults.rounds import RunResult, play
 from tests.faults.soak_table import as_json, as_markdown, machine_description
 from tests.support.kafka_server import KafkaServer
@@ -38,6 +39,9 @@ Teller = Callable[[list[RunResult]], None]
 
 #: With one run of two, operations are retried so often.
 RETRIES = (0, 2)
+
+#: The size of the disk that the outbox and the logs lie on. A run needs a fifth of it.
+DISK_MEGABYTES = 64
 
 #: How many operations a batch may have, by run.
 BATCH_SIZES = (3, 10, 40)
@@ -105,9 +109,11 @@ class Soak:
             kafka.create_topic(name, PARTITIONS)
             service = Service(folder, settings_for(kafka, mariadb, redis_server, name, name, folder))
             chance = random.Random(result.seed)
-            arena = Arena(Pipeline(service, kafka, mariadb, redis_server), result.seed, chance.choice(RETRIES))
-            arena.choose(chance.choice(BATCH_SIZES), has_instance_ids=chance.random() < 0.5)
-            play(arena, chance, self.options.kinds, self.options.rounds, result, tell, lambda: self.is_over)
+            pipeline = Pipeline(service, kafka, mariadb, redis_server)
+            with _small_disk(folder / "disk") as disk:
+                arena = Arena(pipeline, result.seed, chance.choice(RETRIES), disk)
+                arena.choose(chance.choice(BATCH_SIZES), has_instance_ids=chance.random() < 0.5)
+                play(arena, chance, self.options.kinds, self.options.rounds, result, tell, lambda: self.is_over)
         except Exception:  # the outermost loop: a run that fails is told, and the next one goes on
             result.failure = traceback.format_exc()
         result.took_s = time.monotonic() - began
@@ -127,6 +133,21 @@ class Soak:
                 f"\nrun {result.seed} FAILED; its files are in {folder}\n{report[-3_000:]}\nagain: {again}\n",
                 flush=True,
             )
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[SmallDisk | None]:
+    """A disk that can be filled up, for who may mount one."""
+    try:
+        disk = SmallDisk(folder, DISK_MEGABYTES)
+    except NoSmallDisk:
+        yield None
+        return
+    try:
+        yield disk
+    finally:
+        shutil.copytree(folder, folder.with_name("what-was-on-the-disk"))  # for who looks into a run that failed
+        disk.unmount()
 
 
 @contextmanager
