@@ -12,8 +12,6 @@ functions of the row actions. What it cannot know, and what happens then:
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final, NamedTuple
@@ -26,9 +24,6 @@ from entities.registry import cascade_below
 
 #: Control characters that utf8mb4_unicode_ci does not see; tab, newline and their like it does.
 _IGNORED: Final = dict.fromkeys([*range(0x09), *range(0x0E, 0x20), 0x7F])
-
-#: What canonical decomposition takes off a letter. The marks from U+0363 on are letters to most collations.
-_ACCENTS: Final = re.compile("[\u0300-\u0362]")
 
 
 class Writeset(msgspec.Struct, frozen=True, gc=False):
@@ -109,18 +104,16 @@ def conflicts(one: Writeset, other: Writeset) -> bool:
 def loose(text: str) -> str | None:
     """The text as the loosest of MySQL's collations compares it; None if it may equal texts that look quite different.
 
-    Two texts that utf8mb4_general_ci, _unicode_ci or _0900_ai_ci holds equal are the same here, or one of them is
-    None: case, accents, trailing spaces and ignored characters make no difference. Where a letter is left that is not
-    ASCII (ß is s to one collation and ss to another, all emoji are one to a third), only None is safe. Too much
-    sameness costs no more than a wait.
+    Two texts that a collation holds equal are the same here, or one of them is None: case, trailing spaces and ignored
+    characters make no difference. With a letter beyond ASCII only None is safe: é is e to most collations, ü is y to
+    latin1_swedish_ci (the default of old servers) and ue to another, ß is s or ss, all emoji are one. Too much sameness
+    costs no more than a wait. Not for the Roman and Lithuanian collations, to which even i is j, or y.
 
     >>> loose("ANA@x.co  "), loose("año"), loose("straße")
-    ('ana@x.co', 'ano', None)
+    ('ana@x.co', None, None)
     """
     if not text.isascii():
-        text = _ACCENTS.sub("", unicodedata.normalize("NFD", text))
-        if not text.isascii():
-            return None
+        return None
     if not text.isprintable():
         text = text.translate(_IGNORED)
     return text.lower().rstrip(" ")

@@ -185,23 +185,21 @@ def test_a_conflict_is_mutual_and_every_operation_conflicts_with_itself(
         ("ana\t", "ana\t"),
         ("  ana", "  ana"),
         ("an\x00a\x7f \x1f", "ana"),
-        ("JOSÉ Muñoz", "jose munoz"),
-        ("José", "jose"),
         ("", ""),
     ],
 )
-def test_case_accents_trailing_spaces_and_unseen_characters_make_no_difference(text: str, folded: str) -> None:
+def test_case_trailing_spaces_and_unseen_characters_make_no_difference(text: str, folded: str) -> None:
     assert loose(text) == folded
 
 
 @pytest.mark.parametrize(
-    "text", ["straße", "STRAẞE", "ﬁn", "Ø", "ı", "🍞", "a\u200db", "a\u00adb", "７", "Ж", "a\u0363", "𝐚"]
+    "text", ["José", "ü", "straße", "STRAẞE", "ﬁn", "Ø", "ı", "🍞", "a\u200db", "a\u00adb", "７", "Ж", "a\u0301", "𝐚"]
 )
 def test_what_collations_equate_with_texts_that_look_different_is_not_folded(text: str) -> None:
     assert loose(text) is None
 
 
-@pytest.mark.parametrize("email", ["ß@example.co", "ana@españa.рф", "🍞@example.co"])
+@pytest.mark.parametrize("email", ["ß@example.co", "josé@example.co", "ana@españa.рф", "🍞@example.co"])
 def test_a_create_whose_value_cannot_be_folded_takes_the_whole_attribute(email: str) -> None:
     folded = a_create("User", email="ss@example.co")
     unfolded = a_create("User", email=email)
@@ -215,9 +213,9 @@ def test_a_create_whose_value_cannot_be_folded_takes_the_whole_attribute(email: 
 def test_texts_that_differ_in_case_or_normal_form_alone_are_one(text: str) -> None:
     folded = loose(text)
 
-    for variant in (text + "  ", unicodedata.normalize("NFD", text), unicodedata.normalize("NFC", text)):
-        assert loose(variant) == folded
-    for variant in (text.upper(), text.lower(), text.casefold()):
+    assert loose(text + "  ") == folded
+    decomposed, composed = unicodedata.normalize("NFD", text), unicodedata.normalize("NFC", text)
+    for variant in (decomposed, composed, text.upper(), text.lower(), text.casefold()):
         assert loose(variant) in (folded, None) or folded is None
 
 
