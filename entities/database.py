@@ -1,8 +1,9 @@
 """The connection to the application's database: MySQL or MariaDB, or SQLite where the pipeline runs embedded.
 
 A session is set up once, when it is opened, so that what the server does does not depend on how it is configured: strict
-mode, UTC, READ COMMITTED, found rows counted. The server is asked once for a connection what it can take (`ServerFacts`).
-What differs between the two dialects, apart from DDL, is said here and nowhere else.
+mode, UTC, READ COMMITTED, found rows counted, foreign and unique keys checked, no limit on rows or on a statement's time.
+The server is asked once for a connection what it can take (`ServerFacts`). What differs between the two dialects, apart from
+DDL, is said here and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from entities import base, mysql_driver
 
 #: Anything that does not fit is refused and never cut, rounded away or stored as `?` or 0000-00-00.
 SQL_MODE = "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+
+#: The number of rows that means "all" to sql_select_limit.
+NO_LIMIT = 2**64 - 1
 
 #: innodb_autoinc_lock_mode: with these ("traditional", "consecutive") the ids of a multi-row INSERT follow each other. With 2
 #: ("interleaved", MySQL 8's default) nothing promises it.
@@ -125,8 +129,11 @@ class MySQLServer(peewee.MySQLDatabase):
             is_mariadb = "mariadb" in version.lower()
             # MySQL knows no limit for transactions alone. Its one for connections closes idle ones too: they are opened anew.
             idle_timeout = "idle_transaction_timeout" if is_mariadb else "wait_timeout"
+            # What waits for a backup's lock, or for the application's, is not to look like an operation that takes too long.
+            statement_timeout = "max_statement_time" if is_mariadb else "max_execution_time"
             cursor.execute(
-                f"SET SESSION sql_mode = %s, time_zone = '+00:00', innodb_lock_wait_timeout = %s, {idle_timeout} = %s",
+                f"SET SESSION sql_mode = %s, time_zone = '+00:00', innodb_lock_wait_timeout = %s, {idle_timeout} = %s, "
+                f"{statement_timeout} = 0, sql_select_limit = {NO_LIMIT}, foreign_key_checks = 1, unique_checks = 1",
                 (SQL_MODE, self._lock_wait_timeout_s, self._idle_transaction_timeout_s),
             )
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")

@@ -112,6 +112,10 @@ _UNAVAILABLE = {
     ER.OPTION_PREVENTS_STATEMENT,  # 1290 --read-only
     1792,  # a transaction that is read only
     1836,  # read-only mode
+    1036,  # a read-only table: InnoDB was started so (innodb_read_only, innodb_force_recovery)
+    1874,  # the same of InnoDB itself
+    1881,
+    1637,  # too many transactions that write, InnoDB has no room for one more
     1047,  # Galera: the node is not ready
     3,  # error writing a file, as 1026
     1021,  # disk full

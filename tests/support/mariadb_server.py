@@ -26,6 +26,8 @@ class MariaDBServer(Server):
     """A server with small buffers and otherwise its defaults, up in 1 s (3 s the first time)."""
 
     name = "mariadb"
+    #: More of the server's options, from its next start on.
+    options: Sequence[str] = ()
 
     @property
     def data(self) -> Path:
@@ -61,6 +63,7 @@ class MariaDBServer(Server):
             "--innodb-log-file-size=48M",
             "--innodb-flush-log-at-trx-commit=1",
             "--performance-schema=OFF",
+            *self.options,
         ]
 
     def is_ready(self) -> bool:
