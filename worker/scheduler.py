@@ -226,7 +226,9 @@ class Scheduler:
         message = apply_operation_message(
             self._batch(batch_id, [task]), retries=task.attempts, max_retries=self._settings.max_retry_attempts
         )
-        delay_ms = task.next_attempt_at - self._now_ms()
+        # Not longer than the schedule has it: the time may be a worker's, whose clock is ahead, or ours before it was set right.
+        longest_ms = backoff_ms(task.attempts + 1, self._settings.retry_delay_ms)
+        delay_ms = min(task.next_attempt_at - self._now_ms(), longest_ms)
         self._sender.send(message, delay_ms if delay_ms > 0 else None)
 
     def _bury(self, tasks: Sequence[Task], is_alone: bool = False) -> None:

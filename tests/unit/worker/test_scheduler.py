@@ -185,6 +185,20 @@ def test_a_restart_carries_the_attempts_and_the_rest_of_the_wait_on(desk: Desk) 
     assert (again.actor, again.delay_ms, again.options["retries"]) == (APPLY_OPERATION, 6_000, 2)
 
 
+def test_a_time_by_a_clock_that_is_ahead_is_not_waited_for(desk: Desk) -> None:
+    desk.append(update("a", 1))
+    (sent,) = desk.dispatch()
+    desk.settle(sent, Outcome.FAILED, error_kind="unexpected", reason="boom")
+    (retry,) = desk.dispatch()
+    in_an_hour = desk.now_ms + 3_600_000
+    desk.settle(retry, Outcome.RETRYING, attempts=2, error_kind="x", reason="boom", next_attempt_at=in_an_hour)
+
+    desk.scheduler.send_again([retry.argument.batch_id])
+    (again,) = desk.dispatch()
+
+    assert again.delay_ms == backoff_ms(3, desk.settings.retry_delay_ms)
+
+
 def test_a_missing_row_waits_once_without_an_attempt_and_then_fails(desk: Desk) -> None:
     desk.append(update("a", 1))
     (sent,) = desk.dispatch()
