@@ -20,7 +20,7 @@ from entities.registry import cascade_below, cascade_reach
 from entities.statements import highest_id
 from worker.claims import ADVANCED, ASSIGNED, EXCLUSIVE, SHARED, Claims, Mode, next_sibling
 from worker.narrowing import unique_keys_of, unique_values_for_share
-from worker.portions import is_mergeable
+from worker.portions import changes_unique_value, is_mergeable
 from worker.work import Work
 
 
@@ -74,7 +74,7 @@ class _Batch:
         table = action.entity.attributes()
         if any(key.name in action.values for key in table.foreign_keys):
             self._moving.add(action.entity)
-        if not _changes_unique_value(action):
+        if not changes_unique_value(action):
             return False
         self._values_set[action.entity, action.id].update(unique_keys_of(action.entity, action.values))
         return True
@@ -119,7 +119,7 @@ class _Batch:
         """They are assignments of one UPDATE with all others of their entity."""
         entity = updates[0].entity
         name = entity.__name__
-        if any(_changes_unique_value(one) for one in updates):
+        if any(changes_unique_value(one) for one in updates):
             if not _has_simple_unique_keys(entity):
                 return
             for key in entity.attributes().unique_keys:
@@ -178,10 +178,6 @@ def _parents(insert: Insert) -> list[str]:
         for key in insert.entity.attributes().foreign_keys
         if insert.values.get(key.name) is not None
     ]
-
-
-def _changes_unique_value(action: Update) -> bool:
-    return any(not action.values.keys().isdisjoint(key.attributes) for key in action.entity.attributes().unique_keys)
 
 
 def _has_simple_unique_keys(entity: type[Entity]) -> bool:

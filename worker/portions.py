@@ -38,14 +38,14 @@ def groups_of(works: Sequence[Work], facts: ServerFacts) -> tuple[list[list[Work
 
 
 def is_mergeable(work: Work, facts: ServerFacts) -> bool:
-    """Whether all its rows fit into one statement beside others: of one shape, and no row twice."""
+    """Whether all its rows fit into one statement beside others: of one shape, no row twice, the order of no consequence."""
     actions = work.actions
     if len(actions) == 1:
         return True
     if len(actions) > MERGED_ROWS or bytes_at_most(work) > facts.max_statement_bytes // 2:
         return False
     shape = _shape(actions[0])
-    if any(_shape(action) != shape for action in actions):
+    if any(_shape(action) != shape for action in actions) or sum(map(changes_unique_value, actions)) > 1:
         return False
     return isinstance(actions[0], Insert) or len({_id_of(action) for action in actions}) == len(actions)
 
@@ -81,23 +81,37 @@ def portions_of(group: Sequence[Work], facts: ServerFacts) -> Iterator[list[Work
 
 
 def runs_of(actions: Sequence[RowAction], facts: ServerFacts) -> Iterator[list[Numbered]]:
-    """The actions of one operation in order, numbered, cut where they can no longer share a statement."""
+    """The actions of one operation in order, numbered, cut where they can no longer share a statement.
+
+    A statement changes rows in the order of their ids. So one holds at most one update that changes a unique value: in the
+    operation's order, one may need what another gives free, or take what another has yet to give.
+    """
     run: list[Numbered] = []
     ids: set[int] = set()
     room = _Room(facts)
+    gives_free = False
     for number, action in enumerate(actions):
         size, parameters = weight(action), _parameters(action)
         has_place = room.has_place_for(action, 1, parameters, size) and _id_of(action) not in ids
-        if run and not (has_place and _shape(action) == _shape(run[0][1])):
+        is_next = gives_free and changes_unique_value(action)
+        if run and (is_next or not (has_place and _shape(action) == _shape(run[0][1]))):
             yield run
-            run, ids, room = [], set(), _Room(facts)
+            run, ids, room, gives_free = [], set(), _Room(facts), False
         room.take(1, parameters, size)
         run.append((number, action))
+        gives_free = gives_free or changes_unique_value(action)
         row_id = _id_of(action)
         if row_id is not None:
             ids.add(row_id)
     if run:
         yield run
+
+
+def changes_unique_value(action: RowAction) -> bool:
+    """Whether it is an update that gives a unique value free, and takes another."""
+    if not isinstance(action, Update):
+        return False
+    return any(not action.values.keys().isdisjoint(key.attributes) for key in action.entity.attributes().unique_keys)
 
 
 def bytes_at_most(work: Work) -> int:

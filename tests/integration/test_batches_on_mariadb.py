@@ -23,6 +23,7 @@ from tests.support.applying import (
     delete,
     mariadb_database,
     outcomes,
+    reasons,
     rows,
     statements_sent,
     update,
@@ -215,6 +216,22 @@ def test_an_address_that_an_update_gives_free_is_taken_after_it() -> None:
         ("again@example.co",),
         ("user1@example.co",),
     ]
+
+
+def _bulk_of_addresses(**addresses: str) -> DispatchedOperation:
+    updates = [{"id": int(name.removeprefix("user")), "email": email} for name, email in addresses.items()]
+    return an_operation("BULK_UPDATE", "User", {"updates": updates})
+
+
+def test_the_records_of_a_bulk_update_change_addresses_in_their_order_and_not_in_that_of_the_ids() -> None:
+    apply(create_user(1, id=1), create_user(2, id=2))
+
+    too_early = apply(_bulk_of_addresses(user2="user1@example.co", user1="moved@example.co"), is_alone=True)
+    in_turn = apply(_bulk_of_addresses(user1="moved@example.co", user2="user1@example.co"), is_alone=True)
+
+    assert outcomes(too_early) == [Outcome.FAILED]
+    assert reasons(too_early)[0].startswith("updates[0] User.email")
+    assert outcomes(in_turn) == [APPLIED]
 
 
 def _users() -> list[tuple[Any, ...]]:
