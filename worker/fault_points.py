@@ -3,7 +3,8 @@
 `reach` stands at each of them in the code. It does nothing, and costs a look at one variable, until `arm` was called.
 Armed, a process looks in a folder for a file named for the point (``worker.committed``): whoever finds it takes it away
 (so it acts once), leaves ``worker.committed.<pid>`` in its place, and does to itself what the file says: ``kill`` or
-``stop`` (SIGKILL, SIGSTOP). A test arms a point by writing that file, at any time, while the processes run.
+``stop`` (SIGKILL, SIGSTOP), or ``hang``: the thread alone waits for as long as that file is there. A test arms a point by
+writing the file, at any time, while the processes run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
@@ -18,6 +20,9 @@ from pathlib import Path
 
 #: The environment variable that names the folder. It is no setting: nobody but a test has a use for it.
 VARIABLE = "FAULT_POINTS_DIR"
+
+#: How often (s) a thread that hangs looks whether it may go on.
+HANGING_LOOK_S = 0.02
 
 
 class Point(StrEnum):
@@ -89,7 +94,10 @@ def _act(folder: Path, point: Point) -> None:
     armed, taken = folder / point.value, folder / f"{point.value}.{os.getpid()}"
     with suppress(FileNotFoundError):
         os.rename(armed, taken)
+        action = taken.read_text().strip()
+        while action == "hang" and taken.exists():
+            time.sleep(HANGING_LOOK_S)
+        if action == "hang":
+            return
         # To this thread: a signal to the process goes to its main thread, and this one would run on until that has woken.
-        signal.pthread_kill(
-            threading.get_ident(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[taken.read_text().strip()]
-        )
+        signal.pthread_kill(threading.get_ident(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[action])

@@ -25,7 +25,7 @@ class FaultPoints:
         self._folder.mkdir()
         service.settings[VARIABLE] = str(self._folder)
 
-    def arm(self, point: Point, action: Literal["kill", "stop"]) -> None:
+    def arm(self, point: Point, action: Literal["kill", "stop", "hang"]) -> None:
         """The next process that reaches the point does this to itself; once."""
         armed = self._folder / f"{point.value}.armed"
         armed.write_text(action)
@@ -49,6 +49,20 @@ class FaultPoints:
     def stop_one_at(self, point: Point) -> None:
         """Arm the point: the next process that reaches it stops there."""
         self.arm(point, "stop")
+
+    def hang_one_at(self, point: Point) -> None:
+        """Arm the point: the next thread that reaches it hangs there, while its process lives on, heartbeat and all."""
+        self.arm(point, "hang")
+
+    def wait_until_hanging(self, point: Point, timeout: float = 30.0) -> Path:
+        """A thread hangs at the point; it goes on when this file is removed."""
+
+        def hanging() -> Path | None:
+            return next(self._folder.glob(f"{point.value}.[0-9]*"), None)
+
+        file = eventually(hanging, timeout, lambda: f"a thread hangs at {point.value}\n{self._service.log_tails()}")
+        assert file is not None
+        return file
 
 
 def wake(*pids: int) -> None:

@@ -139,6 +139,31 @@ def test_a_worker_that_wakes_after_another_copy_was_applied_applies_nothing(
     assert (pipeline.counts().applied, pipeline.counts().dead) == (2 + len(stops), 0)
 
 
+def test_a_thread_that_hangs_for_longer_than_its_lease_applies_nothing_when_it_goes_on(
+    pipeline: Pipeline, points: FaultPoints
+) -> None:
+    """Its process lives on, so no other worker takes its messages over: ingest sends them again when their lease is over."""
+    pipeline.service.settings["LEASE_MS"] = "2000"
+    hangs = (Point.PICKED_UP, Point.FENCE_PASSED, Point.ROWS_WRITTEN, Point.LINES_WRITTEN)
+    start_with(pipeline, processes=len(hangs) + 1)
+    hanging = []
+    for number, point in enumerate(hangs):
+        points.hang_one_at(point)
+        pipeline.send([a_rating(number)])
+        hanging.append(points.wait_until_hanging(point))
+    eventually(lambda: len(ledger(pipeline, "rating%")) == len(hangs), 60, pipeline.service.log_tails)
+    pipeline.service.ingest.wait_for_log("silent past its lease")
+
+    for file in hanging:
+        file.unlink()
+    pipeline.wait_until_settled()
+    pipeline.service.actors.stop()  # each worker finishes what it runs
+
+    assert pipeline.query("SELECT puntaje_total FROM calificaciones ORDER BY 1") == [(n,) for n in range(len(hangs))]
+    assert ledger(pipeline, "rating%") == [(f"rating_{n}", "applied", 0) for n in range(len(hangs))]
+    assert {one.attempts for one in pipeline.entries()} == {0}
+
+
 def test_a_worker_that_wakes_after_its_operation_was_given_up_or_replayed_applies_nothing(
     pipeline: Pipeline, points: FaultPoints
 ) -> None:

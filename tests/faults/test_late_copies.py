@@ -15,6 +15,7 @@ import peewee
 import pytest
 
 from entities import database, ledger
+from entities.ledger import Discard
 from tests.support.applying import GROUP, a_batch, again, apply, mariadb_database, outcomes, rows, update, verdicts_on
 from tests.support.applying import create as create_operation
 from tests.support.applying import create_user as create_user_operation
@@ -27,6 +28,7 @@ from worker.fault_points import Point
 from worker.messages import DispatchedOperation, Outcome
 
 APPLIED, DEAD, HANDED_BACK = Outcome.APPLIED, Outcome.DEAD, Outcome.HANDED_BACK
+DISCARDED = Outcome.DISCARDED
 
 #: What the ledger says of the operation: outcome and incarnation.
 Lines = list[tuple[str, int]]
@@ -104,8 +106,16 @@ def is_applied(operation: DispatchedOperation) -> None:
 
 
 def is_buried(operation: DispatchedOperation) -> None:
-    """Its retries are exhausted. An operator's discard looks the same here: the ledger goes on calling it dead."""
+    """Its retries are exhausted."""
     assert outcomes(bury_verdicts(verdicts_on(operation))) == [DEAD]
+
+
+def is_buried_and_discarded(operation: DispatchedOperation) -> None:
+    """The operator wants it no more."""
+    is_buried(operation)
+    origin = operation.origin
+    discarded = Discard(origin.topic, origin.generation, origin.partition, origin.offset, 0, "of no use")
+    assert ledger.discard([discarded]) == 1
 
 
 def is_buried_and_replayed(operation: DispatchedOperation) -> None:
@@ -123,6 +133,7 @@ def is_buried_replayed_and_buried_again(operation: DispatchedOperation) -> None:
 MEANWHILE: list[tuple[Callable[[DispatchedOperation], None], Outcome, int, Lines]] = [
     (is_applied, APPLIED, 1, [("applied", 0)]),
     (is_buried, DEAD, 0, [("dead", 0)]),
+    (is_buried_and_discarded, DISCARDED, 0, [("discarded", 0)]),
     (is_buried_and_replayed, APPLIED, 1, [("applied", 1)]),
     (is_buried_replayed_and_buried_again, DEAD, 0, [("dead", 1)]),
 ]
