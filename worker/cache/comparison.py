@@ -131,10 +131,7 @@ def _fault(key: str, value: bytes, row: Entity | None, with_secrets: bool) -> Fa
     expected = cache_value(row, with_secrets) if row is not None else b""
     if value == expected:
         return None
-    try:
-        told = msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        return Fault.UNREADABLE
+    told = _told(value)
     if not isinstance(told, dict):
         return Fault.UNREADABLE
     if not with_secrets and not _secret_names(key).isdisjoint(told):
@@ -144,6 +141,14 @@ def _fault(key: str, value: bytes, row: Entity | None, with_secrets: bool) -> Fa
     # Spaces and the order of the names are the writer's own; true and 1 are not the same.
     is_same = _in_one_order(told) == _in_one_order(msgspec.json.decode(expected))
     return None if is_same else Fault.STALE
+
+
+def _told(value: bytes) -> object:
+    """What a value says; None if it is no JSON. Anybody may write under a row's key, and one value must not stop the rest."""
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _secret_names(key: str) -> frozenset[str]:

@@ -78,7 +78,20 @@ def test_rows_that_the_database_does_not_have_are_gone(cache: Cache) -> None:
     assert checked(cache).wrong == {"Business:5": Fault.GONE, "User:1": Fault.GONE}
 
 
-@pytest.mark.parametrize("value", ["null", "[]", "{", b"\xff\xfe", ""])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "null",
+        "[]",
+        "{",
+        b"\xff\xfe",
+        "",
+        b'{"firstName":"Jos\xe9"}',
+        "[" * 100_000,
+        '{"id":' * 5_000 + "1" + "}" * 5_000,
+    ],
+    ids=lambda value: repr(value[:20]),
+)
 def test_what_is_no_row_in_json_is_unreadable(cache: Cache, redis: fakeredis.FakeRedis, value: str | bytes) -> None:
     redis.set("User:1", value)
 
