@@ -3,7 +3,8 @@
 -- KEYS: a row's key and its lease, in turns.
 -- ARGV: the reader's lease; the values' time to live in seconds; then the value of each row, empty if the row is gone.
 -- Answers with the numbers (from 1) of the rows whose lease was gone: a write or a flush came between, so they must be read
--- anew. A row with another reader's lease is left to that one: a write after its read will find its lease in turn.
+-- anew. A row with another reader's lease is left to that one: a write after its read will find its lease in turn. But what
+-- is cached of it goes: should the other one die, nobody comes again for what this reader was to make true.
 
 local leases = {}
 for number = 1, #KEYS / 2 do
@@ -23,6 +24,8 @@ for number, lease in ipairs(leases) do
       redis.call("SET", key, value, "EX", ARGV[2])
     end
     own[#own + 1] = lease
+  else
+    redis.call("DEL", key)
   end
 end
 if #own > 0 then
