@@ -191,6 +191,31 @@ def test_a_note_goes_only_if_it_names_the_settled_operation(cache: Cache, redis:
     assert sorted(redis.keys("*")) == [b"User:2:pending", b"User:4:pending", b"User:5:pending", b"User:6:pending"]
 
 
+@pytest.mark.parametrize("number", [17, 1699876543210, 9007199254740991, 1699876543210123500, 1.5])
+def test_a_note_may_tell_the_operations_id_as_a_number(
+    cache: Cache, redis: fakeredis.FakeRedis, number: int | float
+) -> None:
+    redis.set("User:1:pending", json.dumps({"operationId": number}))
+
+    cache.remove_pending([("User:1", str(number * 2)), ("User:2", str(number))])
+    assert redis.exists("User:1:pending")
+    cache.remove_pending([("User:1", str(number))])
+
+    assert not redis.exists("User:1:pending")
+
+
+@pytest.mark.parametrize("note", ["{}", '{"operationId": true}', "[]", '{"operationId": null}'])
+@pytest.mark.parametrize("operation_id", ["nil", "true", "userdata: (nil)", "userdata: NULL"])
+def test_a_note_that_names_no_operation_stays(
+    cache: Cache, redis: fakeredis.FakeRedis, note: str, operation_id: str
+) -> None:
+    redis.set("User:1:pending", note)
+
+    cache.remove_pending([("User:1", operation_id)])
+
+    assert redis.exists("User:1:pending")
+
+
 def test_the_value_is_the_newest_after_any_order_of_syncs(cache: Cache, redis: fakeredis.FakeRedis) -> None:
     apply(create_user(1, id=1))
     first = apply(update("User", 1, firstName="one"))
