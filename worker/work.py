@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from entities.cache_value import cache_key
+from entities.conversions import Refused, to_int
 from entities.envelope import Envelope, content_digest, decode, peek
 from entities.errors import InvalidOperation
 from entities.ledger import SettledOperation
@@ -212,8 +213,12 @@ def named_rows(envelope: Envelope) -> tuple[str, ...]:
             records += data[name]
     ids = (record.get("id") for record in records if isinstance(record, dict))
     entity = _storable(envelope.entity)
-    return tuple(f"{entity}:{row_id}" for row_id in ids if type(row_id) is int or _is_digits(row_id))
+    return tuple(cache_key(entity, row_id) for row_id in map(_row_id, ids) if row_id is not None)
 
 
-def _is_digits(value: Any) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isdigit()
+def _row_id(value: Any) -> int | None:
+    """The id as a valid operation's is read: 7, 7.0 or "7"; None if it is none."""
+    try:
+        return to_int(value, lowest=1)
+    except Refused:
+        return None

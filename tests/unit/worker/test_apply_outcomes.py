@@ -221,6 +221,14 @@ def test_the_keys_of_settled_operations_are_those_they_name_or_create_dead_lette
     assert result.settled_keys == (("User:1", created.operation_id), ("User:7", dead.operation_id))
 
 
+@pytest.mark.parametrize(("told", "keys"), [(7.0, ["User:7"]), ("007", ["User:7"]), (-3, []), (2**31, []), ("x", [])])
+def test_the_row_of_an_invalid_operation_is_named_as_a_valid_ones_is(told: object, keys: list[str]) -> None:
+    result = apply(an_operation("UPDATE", "User", {"id": told, "email": "none"}))
+
+    assert outcomes(result) == [DEAD]
+    assert [key for key, _ in result.settled_keys] == keys
+
+
 def test_a_message_of_an_older_epoch_does_nothing() -> None:
     epoch = ledger.raise_epoch(GROUP, "another")
 
