@@ -19,8 +19,9 @@ SHOWN_FAULTS: Final = 20
 #: The most characters of a whole reason.
 REASON_CHARACTERS: Final = 8_000
 
-#: A text with one of these in it may be a whole object, encoded twice, with a secret in it: only its length is told.
-_NAME_OF_A_SECRET: Final = re.compile(r"passw|contrase|secret|token", re.IGNORECASE)
+#: A text with one of these in it may be a whole object, encoded twice, with a secret in it; the last one is how JSON may write
+#: any letter of such a name.
+_NAME_OF_A_SECRET: Final = re.compile(r"passw|contrase|secret|token|\\u00[4-7]", re.IGNORECASE)
 
 
 class InvalidOperation(ValueError):
@@ -71,12 +72,17 @@ def shown(value: Any) -> str:
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, str):
-        if _NAME_OF_A_SECRET.search(value):
+        if may_hold_secret(value):
             return f"text of {len(value)} characters"
         start = repr(value[:SHOWN_CHARACTERS])
         return start if len(value) <= SHOWN_CHARACTERS else f"{start}… ({len(value)} characters)"
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def may_hold_secret(text: str) -> bool:
+    """Whether a text from outside names a secret, whose value may then stand in it as well: only its length may be told."""
+    return _NAME_OF_A_SECRET.search(text) is not None
 
 
 def named(owner: str, name: str) -> str:

@@ -55,6 +55,9 @@ _BY_NAME: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 
+# How JSON may write a letter, deeper in JSON with more backslashes: the name of a secret is to be known all the same.
+_ESCAPED_LETTER = re.compile(r"\\+u00([46][1-9a-f]|[57][0-9a])", re.IGNORECASE)
+
 # redis://user:…@host
 _URL_PASSWORD = re.compile(r"(?P<head>\w://[^\s/@:\"']*:)[^\s/@\"']*(?=@)")
 
@@ -80,6 +83,8 @@ class Redactor:
         """The text with its secrets masked."""
         if self._literals is not None:
             text = self._literals.sub(MASK, text)
+        if "\\u00" in text:
+            text = _ESCAPED_LETTER.sub(lambda match: chr(int(match[1], 16)), text)
         if _ANY_NAME.search(text):
             for rule, replacement in _BY_NAME:
                 text = rule.sub(replacement, text)

@@ -26,6 +26,9 @@ SECRET: Final = "Qx7mNeverShown"
 #: The name of the secret attribute. A byte that is flipped spares it, or nobody could know a secret by its name.
 SECRET_NAME: Final = b"passwordHash"
 
+#: The same in another of JSON's spellings.
+ESCAPED_NAME: Final = b"\\u0070asswordHash"
+
 #: Explicit ids: rows that the first messages of a stream make. Of parents only the last few are deleted, or soon every
 #: message would fail for want of a parent.
 USERS, BUSINESSES = 40, 60
@@ -271,6 +274,23 @@ def _odd_secret(chance: random.Random, tree: Any) -> Any:
     return tree
 
 
+def _secret_elsewhere(chance: random.Random, tree: Any) -> Any:
+    """The data as a text in a place that holds a name, as a producer sends it that mixes its arguments up."""
+    if not isinstance(tree, dict):
+        return tree
+    text = written({SECRET_NAME.decode(): SECRET, "id": 1})
+    if chance.random() < 0.3:
+        text = text.replace(SECRET_NAME.decode(), ESCAPED_NAME.decode())
+    place = chance.choice(("type", "entity", "operationId", "records"))
+    if place == "operationId" and isinstance(tree.get("metadata"), dict):
+        tree["metadata"][place] = text + str(chance.getrandbits(60))
+    elif place == "records":
+        return _data_replaced(chance, tree, {"records": [text, {text: text}]})
+    else:
+        tree[place] = text
+    return tree
+
+
 def _null(chance: random.Random, tree: Any) -> Any:
     return _put(chance, tree, lambda value: None)
 
@@ -410,6 +430,7 @@ _TREE_MUTATIONS: Final = tuple(
             (_odd_value, 30),
             (_one_more, 10),
             (_odd_secret, 8),
+            (_secret_elsewhere, 3),
             (_null, 8),
             (_gone, 8),
             (_odd_metadata, 8),
@@ -449,8 +470,8 @@ def _flipped(chance: random.Random, raw: bytes) -> Mutant:
 
 
 def _is_in_the_name(raw: bytes, place: int) -> bool:
-    width = len(SECRET_NAME)
-    return SECRET_NAME in raw[max(place - width + 1, 0) : place + width]
+    names = (SECRET_NAME, ESCAPED_NAME)
+    return any(name in raw[max(place - len(name) + 1, 0) : place + len(name)] for name in names)
 
 
 def _hole(chance: random.Random, raw: bytes) -> Mutant:
@@ -492,7 +513,7 @@ def _reencoded(chance: random.Random, raw: bytes) -> Mutant:
 
 def _escaped_name(chance: random.Random, raw: bytes) -> Mutant:
     r"""The secret's name in another of JSON's spellings: `\u0070asswordHash`. The end may be missing beside."""
-    changed = raw.replace(b'"' + SECRET_NAME, b'"\\u0070' + SECRET_NAME[1:])
+    changed = raw.replace(b'"' + SECRET_NAME, b'"' + ESCAPED_NAME)
     return _cut(chance, changed) if chance.random() < 0.3 else Mutant(changed, Form.UNSURE)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from entities.envelope import peek
 from outbox import Entry, ImportedLetter
-from outbox.masking import mask_json, mask_text
+from outbox.masking import mask_json, mask_string, mask_text
 
 #: The longest line that is read, in bytes: a message of Kafka is a megabyte, and JSON escapes can make it six.
 LONGEST_LINE = 16_000_000
@@ -67,7 +67,7 @@ def line_of(entry: Entry, *, masked: bool = False) -> bytes:
         except UnicodeDecodeError:
             raw_base64 = base64.b64encode(entry.raw).decode()
     line = LetterLine(
-        entry.operation_id,
+        mask_string(entry.operation_id) if masked else entry.operation_id,
         entry.topic,
         entry.partition,
         entry.offset,

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from outbox import DeskResult, Entry, HistoryLine, State
-from outbox.masking import mask_json, mask_text
+from outbox.masking import mask_json, mask_string, mask_text
 from outbox.records import DeskAction, PayloadEdit
 from worker.desk.causes import Group, cause_of
 from worker.desk.later import Since
@@ -20,6 +20,7 @@ def entry_values(entry: Entry, *, with_payload: bool = True) -> dict[str, Any]:
     """Every column; the payload as text."""
     values = msgspec.structs.asdict(entry)
     raw = values.pop("raw")
+    values["operation_id"] = mask_string(entry.operation_id)
     values["state"] = entry.state.label
     values["value_hash"] = entry.value_hash.hex()
     values["came_as"] = entry.came_as.hex() if entry.came_as is not None else None
@@ -63,6 +64,7 @@ def group_values(group: Group) -> dict[str, Any]:
 
 def blocker_values(blocker: Blocker) -> dict[str, Any]:
     values = msgspec.structs.asdict(blocker)
+    values["operation_id"] = mask_string(blocker.operation_id)
     values["state"] = blocker.state.label
     values["reason"] = mask_text(blocker.reason) if blocker.reason is not None else None
     return values
@@ -89,7 +91,7 @@ def since_values(since: Since) -> dict[str, Any]:
 def rehearsed_values(letter: Entry, rehearsed: Rehearsed, since: Since) -> dict[str, Any]:
     return {
         "entry_id": letter.entry_id,
-        "operation_id": letter.operation_id,
+        "operation_id": mask_string(letter.operation_id),
         "would_be": rehearsed.outcome.value,
         "is_duplicate": rehearsed.is_duplicate,
         "error_kind": rehearsed.error_kind,

@@ -8,7 +8,7 @@ from datetime import datetime
 from rich.text import Text
 
 from outbox import Entry, State
-from outbox.masking import mask_text
+from outbox.masking import mask_string, mask_text
 from worker.desk.terminal import printable
 
 #: What each state means to an operator.
@@ -85,8 +85,8 @@ def outside(text: str | None, characters: int | None = None) -> Text:
 
 
 def name(text: str | None) -> Text:
-    """An operation id or its like: printable, cut."""
-    shown = printable(text or "-")
+    """An operation id or its like: masked, printable, cut."""
+    shown = printable(mask_string(text or "-"))
     return Text(shown if len(shown) <= NAME_CHARACTERS else f"{shown[: NAME_CHARACTERS - 1]}…")
 
 

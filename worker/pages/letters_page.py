@@ -8,7 +8,7 @@ from itertools import islice
 import msgspec
 
 from outbox import Entry, EntryFilter, Outbox, State
-from outbox.masking import mask_text
+from outbox.masking import mask_string, mask_text
 from outbox.states import state_named
 from worker.desk import session
 from worker.desk.causes import groups
@@ -105,5 +105,5 @@ def _has(entry: Entry, words: str) -> bool:
 
 def _texts(entry: Entry) -> Iterator[str]:
     """What is searched is what is shown: a secret cannot be guessed at."""
-    yield from (entry.operation_id, entry.entity or "", entry.type or "", mask_text(entry.reason or ""))
+    yield from (mask_string(entry.operation_id), entry.entity or "", entry.type or "", mask_text(entry.reason or ""))
     yield entry.error_kind or ""

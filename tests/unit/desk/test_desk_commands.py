@@ -190,6 +190,19 @@ def test_no_secret_and_no_control_character_reaches_the_terminal(
     assert "[bold]is refused[/bold]" in result.output, "it is no markup of ours"
 
 
+@pytest.mark.parametrize("command", [("show", "1"), ("show", "1", "--json"), ("list",), ("list", "--json")])
+def test_no_secret_in_an_operation_id_reaches_the_terminal(outbox: Outbox, command: tuple[str, ...]) -> None:
+    """Of a producer that has put the whole of the data there."""
+    appended(outbox, a_record(0, operation_id=json.dumps({"passwordHash": SECRET})))
+    outbox.settle([dead(1)])
+
+    result = desk(*command)
+
+    assert result.exit_code == 0
+    assert "passwordHash" in result.output
+    assert SECRET not in result.output
+
+
 def test_replay_sends_letters_round_again_with_who_and_why(outbox: Outbox) -> None:
     letter = a_dead_letter(outbox, 0)
     named = a_dead_letter(outbox, 1, operation_id="op_named")

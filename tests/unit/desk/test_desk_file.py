@@ -88,6 +88,7 @@ def test_a_line_tells_the_message_where_it_came_from_and_why_it_died(desk: Desk)
 
 def test_a_masked_export_holds_no_secret_and_cannot_be_imported(desk: Desk, tmp_path: Path) -> None:
     desk.dead("CREATE", "User", a_user("nobody", passwordHash=SECRET), reason=f"passwordHash='{SECRET}'")
+    desk.dead("UPDATE", "User", {"id": 1}, id=json.dumps({"passwordHash": SECRET}))
 
     desk.done("export", "masked.jsonl", "--masked")
 

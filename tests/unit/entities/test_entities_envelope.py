@@ -264,6 +264,14 @@ def test_peek_shortens_names_that_are_no_names() -> None:
     assert len(peek(a_message(entity="x" * 1_000_000)).entity or "") == 64
 
 
+@pytest.mark.parametrize("name", ['{"passwordHash":"hush"}', '{"\\u0070asswordHash":"hush"}', "token=hush"])
+def test_peek_tells_no_name_that_is_an_object_with_a_secret(name: str) -> None:
+    seen = peek(json.dumps({"type": name, "entity": name}).encode())
+
+    assert (seen.type, seen.entity) == (None, None)
+    assert peek(b'{"entity":"AccessToken"}').entity == "AccessToken"
+
+
 def test_peek_finds_the_operation_id_beside_a_part_that_is_wrong() -> None:
     assert peek(a_message(data=7, extra=float("nan"))).operation_id == "op_1"
 

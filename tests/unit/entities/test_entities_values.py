@@ -332,6 +332,11 @@ def test_a_secret_never_shows_its_value(value: Any, allowed: str) -> None:
     assert refusal(attribute("User.passwordHash"), value) == f"User.passwordHash: must be {allowed}"
 
 
+@pytest.mark.parametrize("value", ['{"passwordHash":"hush"}', '{"\\u0070asswordHash":"hush"}', "password=hush"])
+def test_a_refused_value_that_may_hold_a_secret_is_not_shown(value: str) -> None:
+    assert refusal(attribute("User.role"), value).endswith(f"not text of {len(value)} characters")
+
+
 @given(value=st.text(st.characters(), min_size=100, max_size=200))
 def test_a_refused_value_is_shown_short_and_printable(value: str) -> None:
     reason = refusal(attribute("User.role"), value)

@@ -141,6 +141,16 @@ def test_secrets_are_on_no_page(browser: Browser, desk: Desk) -> None:
     assert "***unchanged-1***" in shown[4]
 
 
+def test_a_secret_in_an_operation_id_is_on_no_page(browser: Browser, desk: Desk) -> None:
+    letter = desk.dead("UPDATE", "User", {"id": 9}, id='{"passwordHash": "s3cr3t"}')
+
+    paths = ["/", "/groups", "/letters", f"/entries/{letter}", f"/replay?id={letter}"]
+    shown = [browser.get(path).text for path in paths]
+
+    assert "s3cr3t" not in "".join(shown)
+    assert "Nothing is like this" in browser.get("/letters?q=s3cr3t").text
+
+
 def test_a_secret_cannot_be_searched_for(browser: Browser, desk: Desk) -> None:
     desk.dead(reason="User: passwordHash='s3cr3t' is bad")
 

@@ -21,6 +21,8 @@ SECRET = "s3cr3t"
         'User(password_hash="s3cr3t", email="a@b.co")',
         json.dumps({"raw": '{"passwordHash": "s3cr3t"}', "email": "a@b.co"}),
         json.dumps({"raw": json.dumps({"raw": '{"passwordHash": "s3cr3t"}'}), "email": "a@b.co"}),
+        r'{"\u0070assword\u0048ash": "s3cr3t", "email": "a@b.co"}',
+        json.dumps({"raw": r'{"\u0070asswordHash": "s3cr3t"}', "email": "a@b.co"}),
         repr(b'\xc4\x20{"passwordHash": "s3cr3t", "email": "a@b.co"}'),
         repr(b"\x82\xacpasswordHash\xa6s3cr3t\xa5email\xa6a@b.co"),
         repr(b"\x82\xacpasswordHash\xd9<s3cr3t\xa5email\xa6a@b.co"),
