@@ -96,6 +96,7 @@ class Start:
     """Where to read from, and what must be done first.
 
     ``archives``: this outbox's entries of the partition are put aside and read again.
+    ``keeps_the_rest``: only those from ``offset`` on. What lies before them is in no other outbox, and goes on in this one.
     ``check``: the record that must stand right before; if another stands there the topic was made anew.
     ``skipped``: how many records Kafka deleted (retention) before anybody read them.
     """
@@ -106,6 +107,7 @@ class Start:
     archives: bool = False
     check: Fingerprint | None = None
     skipped: int = 0
+    keeps_the_rest: bool = False
 
 
 def needs_memory(commit: Commit | None) -> bool:
@@ -145,6 +147,8 @@ def where_to_start(
             check=_within(known.last, log),
             skipped=offset - known.next_offset,
         )
+    if metadata is None and known is not None:
+        return _start_where_told(known, commit, log)
     is_ours = metadata is not None and metadata.outbox_id == outbox_id
     if known is not None and is_ours and known.next_offset >= commit.offset:
         if log.end < known.next_offset:
@@ -157,11 +161,11 @@ def where_to_start(
             check=_within(known.last, log),
             skipped=offset - known.next_offset,
         )
-    generation = metadata.generation if metadata is not None else known.generation if known is not None else 0
+    generation = metadata.generation if metadata is not None else 0
     if log.end < commit.offset:
         return Start(Why.MADE_ANEW, generation + 1, log.begin, archives=known is not None)
     mark = min(metadata.mark, commit.offset) if metadata is not None else commit.offset
-    last = metadata.last if metadata is not None else known.last if known is not None else None
+    last = metadata.last if metadata is not None else None
     return Start(
         Why.TAKES_OVER,
         generation,
@@ -189,11 +193,26 @@ def _start_from_memory(remembered: Remembered, known: Known | None, commit: Comm
     return Start(why, remembered.generation, offset, archives, _within(remembered.last, log), skipped)
 
 
+def _start_where_told(known: Known, commit: Commit, log: LogRange) -> Start:
+    """An operator has reset the offsets, or another program has read on in our group: no outbox but this one has what was
+    persisted before."""
+    if log.end < max(known.next_offset, commit.offset):
+        return Start(Why.MADE_ANEW, known.generation + 1, log.begin)
+    return Start(
+        Why.TAKES_OVER,
+        known.generation,
+        max(commit.offset, log.begin),
+        archives=True,
+        check=_within(known.last, log),
+        skipped=max(0, log.begin - commit.offset),
+        keeps_the_rest=True,
+    )
+
+
 def made_anew(start: Start, log: LogRange) -> Start:
     """What to do instead when another record stands where ``start.check`` should."""
-    return Start(
-        Why.MADE_ANEW, start.generation + 1, log.begin, archives=start.why is Why.TAKES_OVER and start.archives
-    )
+    are_elsewhere = start.why is Why.TAKES_OVER and start.archives and not start.keeps_the_rest
+    return Start(Why.MADE_ANEW, start.generation + 1, log.begin, archives=are_elsewhere)
 
 
 def _within(last: Fingerprint | None, log: LogRange) -> Fingerprint | None:

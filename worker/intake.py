@@ -82,7 +82,11 @@ class Intake:
                 if start.archives and position is not None:
                     # Those of an older generation stay: the topic that held them is gone, they are nowhere else.
                     archived = self._outbox.archive_partition(
-                        self._topic, partition, start.why.value, position.generation
+                        self._topic,
+                        partition,
+                        start.why.value,
+                        position.generation,
+                        start.offset if start.keeps_the_rest else 0,
                     )
                     logger.warning("Partition %d: %d entries archived: %s", partition, archived, start.why.value)
                 if position is None or start.why is not Why.GOES_ON or position.next_offset != start.offset:

@@ -64,7 +64,7 @@ def test_an_older_copy_of_our_own_disk_is_not_trusted() -> None:
 def test_offsets_that_an_operator_reset_are_honoured() -> None:
     start = where_to_start(OURS, Known(0, 50, last(49)), Commit.decode(10, ""), LogRange(0, 100))
 
-    assert (start.why, start.offset, start.archives) == (Why.TAKES_OVER, 10, True)
+    assert (start.why, start.offset, start.archives, start.keeps_the_rest) == (Why.TAKES_OVER, 10, True, True)
 
 
 def test_a_log_that_ends_before_our_position_was_made_anew() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from outbox.store import Outbox
 from tests.support.streams import a_message
-from worker.assignment import Commit, CommitMetadata, Fingerprint, LogRange, Start, Why
+from worker.assignment import Commit, CommitMetadata, Fingerprint, LogRange, Start, Why, made_anew
 from worker.intake import Intake
 from worker.merge import FetchedRecord
 
@@ -72,6 +72,31 @@ def test_who_takes_over_knows_the_log_by_the_record_of_the_commit(outbox: Outbox
 
     assert (start.why, start.offset, start.check) == (Why.TAKES_OVER, 5, last)
     assert again.check == last
+
+
+@pytest.mark.parametrize(("offset", "kept"), [(5, 3), (3, 3), (1, 1)])
+def test_what_waits_here_goes_on_when_the_offsets_were_reset_or_another_program_has_read_on(
+    outbox: Outbox, offset: int, kept: int
+) -> None:
+    with_three_records(outbox)
+
+    start = begun(outbox, Commit(offset, None), LogRange(0, 9))
+
+    assert (start.why, start.offset) == (Why.TAKES_OVER, offset)
+    assert outbox.counts().pending == kept
+    assert outbox.low_water_mark(TOPIC, 0, 0) == 0
+
+
+@pytest.mark.parametrize("log", [LogRange(0, 2), LogRange(0, 9)])
+def test_what_waits_of_a_topic_that_is_gone_goes_on_whoever_has_read_the_new_one(outbox: Outbox, log: LogRange) -> None:
+    with_three_records(outbox)
+    intake = Intake(outbox, TOPIC)
+    start = intake.decide({0: Commit(1, None)}, {0: log}, {})[0]
+
+    intake.begin({0: start if start.check is None else made_anew(start, log)})
+
+    assert intake.generation(0) == 1
+    assert outbox.counts().pending == 3
 
 
 def test_a_log_of_a_new_generation_is_not_known_by_a_record_of_the_old_one(outbox: Outbox) -> None:
