@@ -163,11 +163,12 @@ def prune(topic: str, generation: int, partition: int, below_offset: int, before
     """Delete up to `limit` lines of applied operations of one partition, and tell how many.
 
     Parameters:
-      generation: The topic's current one; of older ones nothing can be read again.
-      below_offset: The log's start. A line at or behind it must stay, or a re-read would apply its operation again.
+      generation: Nothing of an older one can be read or run again.
+      below_offset: What stands at or behind it may be read or run again: its line must stay, or it would be applied twice.
       before_ms: Only lines settled before this time, in milliseconds since 1970.
 
-    Dead letters stay, and discarded ones: they are what a new outbox knows of them.
+    Dead letters stay, and discarded ones: they are what a new outbox knows of them. So do the few that a replay has applied:
+    whoever runs one again is behind no offset.
     """
     rows = _prunable.run(
         limit, topic=topic, partition=partition, generation=generation, offset=below_offset, before=before_ms
@@ -355,6 +356,7 @@ def _prunable(limit: int) -> Any:
         .where(
             table.topic == Slot("topic"),
             table.outcome == "applied",
+            table.incarnation == 0,
             table.partition == Slot("partition"),
             (table.generation < generation) | ((table.generation == generation) & (table.offset < Slot("offset"))),
             table.settled_at < Slot("before"),

@@ -156,6 +156,22 @@ class Intake:
             if (last := _last(position)) is not None
         }
 
+    def first_needed(self, log_starts: Mapping[int, int]) -> dict[int, tuple[int, int]]:
+        """Generation and offset of the first record, in each partition of ours, of which the ledger must know what became.
+
+        Kafka holds what lies behind its log's start, and the outbox runs again what it does not know to be settled: after a
+        kill also what was applied long ago, if ingest was away for so long.
+        """
+        marks = [(log, mark) for log, mark in self._outbox.marks().items() if mark is not None]
+        return {
+            partition: min(
+                [(position.generation, log_starts[partition])]
+                + [(log[1], mark) for log, mark in marks if (log[0], log[2]) == (self._topic, partition)]
+            )
+            for partition, position in self._positions.items()
+            if partition in log_starts
+        }
+
     def commits(self) -> dict[int, tuple[int, str]]:
         """The offsets, with metadata, that may be committed and differ from what was told last."""
         news = {}

@@ -130,13 +130,9 @@ class Tenure:
         return all(remembered.get(partition) == log.generation for partition, log in self._intake.logs().items())
 
     def prunable(self, log_starts: Mapping[int, int]) -> list[PrunableLog]:
-        """What the ledger need not keep, by the first offsets that Kafka still holds: ours are known by their generation."""
-        generations = {partition: self._intake.generation(partition) for partition in log_starts}
-        return [
-            PrunableLog(generation, partition, log_starts[partition])
-            for partition, generation in generations.items()
-            if generation is not None
-        ]
+        """What the ledger need not keep, by the first offsets that Kafka still holds: what will neither be read nor run again."""
+        needed = self._intake.first_needed(log_starts)
+        return [PrunableLog(generation, partition, offset) for partition, (generation, offset) in needed.items()]
 
     def take_letters(self, event: LettersFound) -> None:
         """Take in the dead letters of the ledger that this outbox does not know."""

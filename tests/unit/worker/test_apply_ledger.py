@@ -213,6 +213,17 @@ def test_pruning_takes_applied_lines_below_the_logs_start_only() -> None:
     }
 
 
+def test_pruning_leaves_what_a_replay_has_applied() -> None:
+    """A replayed letter that the outbox does not know to be settled is below the mark, and would be applied again."""
+    operation = update("User", 1, firstName="x")
+    bury_verdicts(verdicts_on(operation))
+    apply(create_user(1, id=1))
+    apply(again(operation, incarnation=1))
+
+    assert ledger.prune(TOPIC, 0, operation.origin.partition, operation.origin.offset + 1, 2**60, 10) == 0
+    assert ledger.settled([operation.operation_id])[operation.operation_id].outcome == "applied"
+
+
 def edited(operation: DispatchedOperation, **data: Any) -> DispatchedOperation:
     """The operation replayed after an operator has changed attributes of it."""
     message = json.loads(operation.raw)

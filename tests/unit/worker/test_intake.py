@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from outbox.records import Settled
+from outbox.states import State
 from outbox.store import Outbox
 from tests.support.streams import a_message
 from worker.assignment import Commit, CommitMetadata, Fingerprint, LogRange, Start, Why, made_anew
@@ -97,6 +99,20 @@ def test_what_waits_of_a_topic_that_is_gone_goes_on_whoever_has_read_the_new_one
 
     assert intake.generation(0) == 1
     assert outbox.counts().pending == 3
+
+
+def test_the_ledger_keeps_the_lines_of_what_the_outbox_has_not_settled(outbox: Outbox) -> None:
+    with_three_records(outbox)
+    intake = Intake(outbox, TOPIC)
+    intake.begin(intake.decide({0: None}, {0: LogRange(8, 12)}, {}))
+
+    assert intake.first_needed({0: 8, 1: 5}) == {0: (0, 0)}
+    outbox.settle([Settled(1, 0, State.APPLIED)])
+    assert intake.first_needed({0: 8}) == {0: (0, 1)}
+    intake.begin({0: Start(Why.MADE_ANEW, 1, 2)})
+    assert intake.first_needed({0: 4}) == {0: (0, 1)}
+    outbox.settle([Settled(2, 0, State.APPLIED), Settled(3, 0, State.APPLIED)])
+    assert intake.first_needed({0: 4}) == {0: (1, 4)}
 
 
 def test_a_log_of_a_new_generation_is_not_known_by_a_record_of_the_old_one(outbox: Outbox) -> None:

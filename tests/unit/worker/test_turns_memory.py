@@ -13,7 +13,8 @@ from entities.generations import LogGeneration
 from outbox.store import Outbox
 from tests.support.streams import a_message
 from worker.assignment import Commit, CommitMetadata, LogRange, Why
-from worker.events import Assigned, EpochRaised, Fetched, MemoryFound, Revoked, Starting
+from worker.events import Assigned, EpochRaised, Fetched, LogStarts, MemoryFound, Revoked, Starting
+from worker.health import PrunableLog
 from worker.merge import FetchedRecord
 from worker.settings import load_settings
 from worker.turns import Turns
@@ -25,7 +26,7 @@ class Database(SimpleNamespace):
     """A healthy database that remembers nothing by itself."""
 
     def __init__(self) -> None:
-        super().__init__(is_healthy=True, remembered={}, asked=[], to_remember=[])
+        super().__init__(is_healthy=True, remembered={}, asked=[], to_remember=[], to_prune=[])
 
     def want_memory(self, assignment: int) -> None:
         self.asked.append(assignment)
@@ -34,6 +35,9 @@ class Database(SimpleNamespace):
         self.to_remember.append(dict(logs))
 
     def want_epoch(self, assignment: int | None) -> None: ...
+
+    def prune_ledger(self, logs: Sequence[PrunableLog]) -> None:
+        self.to_prune += logs
 
     def tell_ledger(self, discards: Sequence[Any]) -> None: ...
 
@@ -132,6 +136,15 @@ def test_after_a_restart_the_backlog_waits_for_no_chore_to_have_its_logs_remembe
     turns.take([Starting(2, again.answer.result(0))])
 
     assert [sorted(logs) for logs in database.to_remember if logs] == [[0]]
+
+
+def test_the_ledger_is_not_pruned_of_what_the_outbox_would_run_again(turns: Turns, database: Database) -> None:
+    begun(turns)
+    turns.take([Fetched(1, [a_record()])])
+
+    turns.take([LogStarts(1, {0: 7, 5: 7})])
+
+    assert database.to_prune == [PrunableLog(0, 0, 0)]
 
 
 def test_what_is_not_ours_any_more_is_not_remembered(turns: Turns, database: Database) -> None:
