@@ -106,6 +106,10 @@ class Merge:
                 self._unknown += not lane.is_read_to_end
         return released
 
+    def partitions_empty(self) -> set[int]:
+        """The partitions that have nothing buffered."""
+        return {partition for partition, lane in self._lanes.items() if not lane.buffered}
+
     def partitions_ahead(self) -> set[int]:
         """The partitions that have their buffer full and should be paused."""
         return {

@@ -114,6 +114,7 @@ class Reading:
         self._partitions: dict[int, TopicPartition] = {}
         self._merge = Merge(buffer_records)
         self._fetched_to: dict[int, int] = {}
+        self._unsure: set[int] = set()  # partitions of which nothing was heard since they were assigned or paused
         self._log_starts = Every(LOG_STARTS_INTERVAL_S, clock)
         self._are_log_starts_told = False
         self.lag: dict[int, int] = {}
@@ -182,6 +183,7 @@ class Reading:
         self._tell(Revoked(self._assignment))
         self._asked = None
         self._merge.assign(())
+        self._unsure.clear()
         self._fetched_to.clear()
         self.lag = {}
         self.ends = {}
@@ -222,6 +224,7 @@ class Reading:
             self._fetched_to[partition] = start.offset
             self._consumer.seek(self._partitions[partition], start.offset)
             self._consumer.resume(self._partitions[partition])
+        self._unsure = set(self._partitions)
         self._asked = None
 
     def _ask(self, question: Assigned | Starting) -> None:
@@ -276,16 +279,29 @@ class Reading:
         for tp, records in fetched.items():
             self._merge.add(tp.partition, [self._fetched_record(record) for record in records])
             self._fetched_to[tp.partition] = records[-1].offset + 1
+            self._unsure.discard(tp.partition)
             reach(Point.POLLED)
+        self._make_sure()
         lag, ends = {}, {}
         for partition in self._fetched_to:
             tp = TopicPartition(self._topic, partition)
             highwater = self._consumer.highwater(tp)
             position = self._consumer.position(tp)
-            self._merge.note_end(partition, highwater is not None and position >= highwater)
+            is_read_to_end = partition not in self._unsure and highwater is not None and position >= highwater
+            self._merge.note_end(partition, is_read_to_end)
             ends[partition] = max(highwater or position, position)
             lag[partition] = ends[partition] - position
         self.lag, self.ends = lag, ends
+
+    def _make_sure(self) -> None:
+        """Ask where the logs end for whose records the merge waits. What the library says of it is as old as the last fetch:
+        while a partition is paused it stays, and the log may go on."""
+        paused = self._consumer.paused()
+        asked = {p: TopicPartition(self._topic, p) for p in self._unsure & self._merge.partitions_empty()}
+        asked = {partition: tp for partition, tp in asked.items() if tp not in paused}
+        if asked:
+            ends = self._consumer.end_offsets(list(asked.values()))
+            self._unsure -= {partition for partition, tp in asked.items() if self._consumer.position(tp) >= ends[tp]}
 
     def _hand_over(self) -> None:
         while self._permits.acquire(blocking=False):
@@ -299,6 +315,7 @@ class Reading:
         paused = {tp.partition for tp in self._consumer.paused()}
         for partition in self._merge.partitions_ahead() - paused:
             self._consumer.pause(TopicPartition(self._topic, partition))
+            self._unsure.add(partition)
         for partition in self._merge.partitions_drained() & paused:
             tp = TopicPartition(self._topic, partition)
             # pause() drops what was fetched and the next fetch goes on behind it: without this, records are lost.
