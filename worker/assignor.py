@@ -14,6 +14,8 @@ class SoleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
 
     The member that has them keeps them when others join: its metadata says how many it owns. It also says how many it
     has seen the topic to have: Kafka answers a member whose metadata is unchanged without assigning anew.
+
+    ``is_chosen``: this member is the one, also while the topic is not there and it owns none.
     """
 
     name = "sole-active"
@@ -22,6 +24,7 @@ class SoleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
     def __init__(self) -> None:
         self.owned = 0
         self.seen = 0
+        self.is_chosen = False
 
     def metadata(self, topics: set[str]) -> Any:
         user_data = b"%d,%d" % (self.owned, self.seen)
@@ -29,6 +32,7 @@ class SoleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
 
     def on_assignment(self, assignment: Any) -> None:
         self.owned = sum(len(partitions) for _, partitions in assignment.assignment)
+        self.is_chosen = bool(assignment.assignment)  # a topic that is not there stands in it too, without partitions
 
     def assign(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:
         active = max(sorted(members), key=lambda member: _owned(members[member].user_data))

@@ -143,7 +143,7 @@ class KafkaIntake:
         The library watches for them in the group's leader only, and a static member that was restarted is none.
         """
         partitions = len(consumer.partitions_for_topic(self._topic) or ())
-        if 0 < self._assignor.owned < partitions and self._assignor.seen != partitions:
+        if self._assignor.is_chosen and self._assignor.owned < partitions and self._assignor.seen != partitions:
             logger.info("The topic has %d partitions now: asking for them", partitions)
             self._assignor.seen = partitions
             consumer._coordinator.request_rejoin()
