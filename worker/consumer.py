@@ -68,19 +68,17 @@ class KafkaIntake:
         while not self._stopping.is_set():
             try:
                 consumer = self._connect()
+                backoff_s = FIRST_BACKOFF_S
+                try:
+                    self._consume(consumer)
+                finally:
+                    self._leave(consumer)
             except (KafkaError, OSError) as error:
                 logger.warning("Kafka is not reachable (%s); trying again in %.1f s", error, backoff_s)
-                self._stopping.wait(backoff_s)
-                backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
-                continue
-            backoff_s = FIRST_BACKOFF_S
-            try:
-                self._consume(consumer)
             except Exception:  # the outermost loop of this thread: begin anew with another consumer
                 logger.exception("The Kafka consumer failed and is made anew")
-                self._stopping.wait(backoff_s)
-            finally:
-                self._leave(consumer)
+            self._stopping.wait(backoff_s)
+            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
 
     def _connect(self) -> KafkaConsumer:
         settings = self._settings
@@ -106,9 +104,14 @@ class KafkaIntake:
 
     def _leave(self, consumer: KafkaConsumer) -> None:
         self.is_connected = False
-        with suppress(KafkaError, OSError):
-            self.reading.commit(wait=True)
-        self.reading.end()
+        try:
+            with suppress(KafkaError, OSError):
+                self.reading.commit(wait=True)
+        finally:
+            self.reading.end()
+            self._close(consumer)
+
+    def _close(self, consumer: KafkaConsumer) -> None:
         fetcher_log = logging.getLogger("kafka.consumer.fetcher")
         fetcher_log.disabled = True  # it tells of the fetch that closing cancels as an error
         try:
