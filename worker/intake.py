@@ -74,8 +74,8 @@ class Intake:
 
     def begin(self, starts: Mapping[int, Start]) -> None:
         """Make the outbox ready for the partitions' records: what others went beyond is archived."""
-        self._positions.clear()
-        self._told.clear()
+        self.lose()
+        positions = {}
         with self._outbox.transaction():
             for partition, start in starts.items():
                 position = self._outbox.position(self._topic, partition)
@@ -92,7 +92,8 @@ class Intake:
                 if position is None or start.why is not Why.GOES_ON or position.next_offset != start.offset:
                     position = self._position_at(partition, start, position)
                     self._outbox.set_position(position)
-                self._positions[partition] = position
+                positions[partition] = position
+        self._positions = positions
 
     def _position_at(self, partition: int, start: Start, before: Position | None) -> Position:
         """The position to begin with. It keeps a record to know the log by, or this outbox could not tell it from a topic made

@@ -99,6 +99,8 @@ class Tenure:
     def begin(self, event: Starting) -> None:
         """Make the outbox ready for the records to come, and ask the database for our epoch."""
         self._refusals.insist(lambda: self._intake.begin(event.starts))
+        if self._refusals.is_stopping:
+            return  # it may not have come to it; nothing is read, and the next process begins anew
         reach(Point.BEGINNING)
         self._refusals.insist(self._outbox.release_held)  # what is to be held still is found again
         released = self._refusals.insist(self._outbox.release_dispatched)

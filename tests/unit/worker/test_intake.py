@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import peewee
 import pytest
 
-from outbox.records import Settled
+from outbox.records import Position, Settled
 from outbox.states import State
 from outbox.store import Outbox
 from tests.support.streams import a_message
@@ -99,6 +100,27 @@ def test_what_waits_of_a_topic_that_is_gone_goes_on_whoever_has_read_the_new_one
 
     assert intake.generation(0) == 1
     assert outbox.counts().pending == 3
+
+
+def test_no_partition_is_ours_until_the_outbox_has_taken_all_of_them(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a stop while its disk is full would commit, in this outbox's name, what this outbox does not know."""
+
+    def full(position: Position) -> None:
+        if position.partition == 1:
+            raise peewee.OperationalError("database or disk is full")
+        set_position(position)
+
+    set_position = outbox.set_position
+    monkeypatch.setattr(outbox, "set_position", full)
+    intake = Intake(outbox, TOPIC)
+    commit = Commit(7, CommitMetadata("another", 0, 5))
+
+    with pytest.raises(peewee.OperationalError):
+        intake.begin(intake.decide({0: commit, 1: commit}, {0: LogRange(0, 9), 1: LogRange(0, 9)}, {}))
+
+    assert (intake.commits(), intake.partitions, outbox.positions()) == ({}, frozenset(), [])
 
 
 def test_the_ledger_keeps_the_lines_of_what_the_outbox_has_not_settled(outbox: Outbox) -> None:

@@ -94,6 +94,16 @@ def test_without_a_commit_the_answer_waits_for_the_database(turns: Turns, databa
     assert start.check is not None
 
 
+def test_nothing_is_read_when_a_stop_comes_before_the_outbox_is_ready(turns: Turns) -> None:
+    event = assigned(turns, Commit(7, CommitMetadata("another", 2, 5)))
+    turns.ask_to_stop()
+
+    starting = Starting(1, event.answer.result(0))
+    turns.take([starting])
+
+    assert not starting.answer.done()
+
+
 def test_a_memory_for_an_older_assignment_answers_nothing(turns: Turns) -> None:
     assigned(turns)
     turns.take([Revoked(2)])
