@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Protocol
 
 from kafka import ConsumerRebalanceListener, TopicPartition
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from entities.envelope import peek
@@ -36,7 +36,7 @@ POLL_MS = 250
 #: The same while the main loop is asked: nothing can come, the polls only keep us in the group.
 POLL_WHILE_ASKING_MS = 20
 
-#: So many polls may bring nothing until the record before a start counts as gone.
+#: So many polls may bring nothing until a look at the record before a start is given up and begun again.
 POLLS_FOR_A_CHECK = 50
 
 #: How often (s) the main loop is told where the partitions' logs begin.
@@ -254,6 +254,8 @@ class Reading:
                 record = self._fetched_record(records[0])
                 break
         self._consumer.pause(tp)
+        if record is None and self._consumer.position(tp) == start.check.offset:
+            raise KafkaTimeoutError(f"the record before the start of partition {tp.partition} was not sent")
         if record is None or record.offset != start.check.offset or fingerprint(record) == start.check:
             return start  # nothing stands there any more (compaction, retention): nothing speaks against the topic
         ranges = LogRange(self._consumer.beginning_offsets([tp])[tp], self._consumer.end_offsets([tp])[tp])

@@ -5,18 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
+from kafka.errors import KafkaTimeoutError
+
 from tests.simulation.kafka_model import ModelConsumer, Topic
-from worker.assignment import Start, Why
+from worker.assignment import Fingerprint, Start, Why, value_hash
 from worker.events import Assigned, Event, Fetched, Starting
 from worker.reading import Reading
 
 TOPIC = "db-operations-buffer"
+FROM_THE_BEGINNING = Start(Why.NEW, 0, 0)
 
 
 class Ingest:
-    """A reader with as much of a main loop as it needs: each partition is read from its beginning, each portion is persisted."""
+    """A reader with as much of a main loop as it needs: each partition begins as it is told, each portion is persisted."""
 
-    def __init__(self, partitions: int, buffer_records: int = 4) -> None:
+    def __init__(self, partitions: int, buffer_records: int = 4, start: Start = FROM_THE_BEGINNING) -> None:
+        self.start = start
+        self.begun: list[Start] = []
         self.topic = Topic(TOPIC, partitions)
         self.consumer = ModelConsumer(self.topic, random.Random(0))
         self.reading = Reading(TOPIC, buffer_records, self._take)
@@ -27,8 +33,9 @@ class Ingest:
     def _take(self, event: Event) -> None:
         match event:
             case Assigned():
-                event.answer.set_result({partition: Start(Why.NEW, 0, 0) for partition in event.commits})
+                event.answer.set_result(dict.fromkeys(event.commits, self.start))
             case Starting():
+                self.begun += event.starts.values()
                 event.answer.set_result(None)
             case Fetched():
                 self.timestamps += [record.order_timestamp for record in event.records]
@@ -60,3 +67,20 @@ def test_a_partition_that_was_paused_is_not_taken_for_read_to_the_end_it_had_the
     ingest.read(60)
 
     assert ingest.timestamps == [*range(40), *range(100, 110), *range(200, 210)]
+
+
+def test_a_log_is_not_taken_for_the_old_one_because_kafka_did_not_show_the_record_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ingest = Ingest(1, start=Start(Why.GOES_ON, 0, 3, check=Fingerprint(2, 7, value_hash(b"of the old topic"))))
+    ingest.produce(0, range(5))
+    ingest.reading.step()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest.consumer, "poll", lambda **_: {})
+        with pytest.raises(KafkaTimeoutError):
+            ingest.reading.step()
+    ingest.reading.go_back()
+    ingest.read(5)
+
+    assert [(start.why, start.offset) for start in ingest.begun] == [(Why.MADE_ANEW, 0)]
