@@ -109,6 +109,8 @@ class Reading:
         self._permits = threading.Semaphore(PORTIONS_IN_HAND)
         self._commits_lock = threading.Lock()
         self._to_commit: dict[int, OffsetAndMetadata] = {}
+        self._commits_sent: dict[int, OffsetAndMetadata] = {}
+        self._commits_failed: dict[int, OffsetAndMetadata] = {}
         self._assignment = 0
         self._asked: Assigned | Starting | None = None
         self._partitions: dict[int, TopicPartition] = {}
@@ -124,9 +126,14 @@ class Reading:
     # ------------------------------------------------------------------------------------------ for the main loop
 
     def note_persisted(self, assignment: int, offsets: Mapping[int, tuple[int, str]]) -> None:
-        """Offsets (with the commit's metadata) that may now be committed; those of an older assignment are dropped."""
+        """Offsets (with the commit's metadata) that may now be committed; those of an older assignment are dropped.
+
+        What Kafka did not take is committed again with them: so it is called now and then, also if there is nothing new.
+        """
         with self._commits_lock:
             if assignment == self._assignment:
+                self._to_commit = self._commits_failed | self._to_commit
+                self._commits_failed = {}
                 for partition, (offset, metadata) in offsets.items():
                     self._to_commit[partition] = OffsetAndMetadata(offset, metadata)
 
@@ -179,6 +186,8 @@ class Reading:
     def _forget_assignment(self) -> None:
         with self._commits_lock:
             self._to_commit.clear()
+            self._commits_sent.clear()
+            self._commits_failed.clear()
             self._assignment += 1
         self._tell(Revoked(self._assignment))
         self._asked = None
@@ -335,6 +344,7 @@ class Reading:
         """Commit what the main loop has persisted."""
         with self._commits_lock:
             offsets = {TopicPartition(self._topic, p): offset for p, offset in self._to_commit.items()}
+            self._commits_sent |= self._to_commit
             self._to_commit.clear()
         if not offsets:
             return
@@ -342,14 +352,17 @@ class Reading:
         if wait:
             self._consumer.commit(offsets)
         else:
-            self._consumer.commit_async(offsets, callback=_note_commit)
+            self._consumer.commit_async(offsets, callback=self._note_commit)
         reach(Point.COMMITTED)
 
-
-def _note_commit(offsets: Any, result: Any) -> None:
-    if isinstance(result, Exception):
-        # Harmless: what was not committed is read again and recognised by its place.
-        logger.warning("Committing offsets failed: %s: %s", type(result).__name__, result)
+    def _note_commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], result: Any) -> None:
+        """If it failed, have it made again: on an idle topic no other would follow, and the mark in Kafka would stay behind."""
+        if isinstance(result, Exception):
+            logger.warning("Committing offsets failed: %s: %s", type(result).__name__, result)
+            with self._commits_lock:
+                for tp, offset in offsets.items():
+                    if self._commits_sent.get(tp.partition) == offset:  # no newer one, and no older assignment's
+                        self._commits_failed[tp.partition] = offset
 
 
 def fingerprint(record: FetchedRecord) -> Fingerprint:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import CommitFailedError, KafkaTimeoutError
 
 from tests.simulation.kafka_model import ModelConsumer, Topic
 from worker.assignment import Fingerprint, Start, Why, value_hash
@@ -44,6 +45,10 @@ class Ingest:
     def produce(self, partition: int, timestamps: Sequence[int]) -> None:
         for timestamp in timestamps:
             self.topic.produce(partition, timestamp, b"{}")
+
+    def committed(self) -> list[str]:
+        """The metadata of the commits that Kafka has."""
+        return [commit.metadata for commit in self.topic.commits.values()]
 
     def read(self, count: int) -> None:
         """Take steps until so many records were handed over."""
@@ -84,3 +89,43 @@ def test_a_log_is_not_taken_for_the_old_one_because_kafka_did_not_show_the_recor
     ingest.read(5)
 
     assert [(start.why, start.offset) for start in ingest.begun] == [(Why.MADE_ANEW, 0)]
+
+
+def test_a_commit_that_kafka_did_not_take_is_made_again_though_nothing_new_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ingest = Ingest(1)
+    ingest.produce(0, range(2))
+    ingest.read(2)
+
+    ingest.reading.note_persisted(1, {0: (2, "first mark")})
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest.consumer, "commit", refuse)
+        ingest.reading.step()
+    ingest.reading.note_persisted(1, {})
+    ingest.reading.step()
+
+    assert ingest.committed() == ["first mark"]
+
+
+def test_a_commit_that_failed_does_not_come_after_a_newer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest = Ingest(1)
+    ingest.produce(0, range(2))
+    ingest.read(2)
+    answers: list[Any] = []
+    monkeypatch.setattr(ingest.consumer, "commit_async", lambda offsets, callback: answers.append((callback, offsets)))
+    for mark in ("first mark", "second mark"):
+        ingest.reading.note_persisted(1, {0: (2, mark)})
+        ingest.reading.step()
+    monkeypatch.undo()
+
+    first, offsets = answers[0]
+    first(offsets, CommitFailedError())
+    ingest.reading.note_persisted(1, {})
+    ingest.reading.step()
+
+    assert ingest.committed() == []
+
+
+def refuse(_: Any) -> None:
+    raise CommitFailedError
