@@ -40,8 +40,7 @@ INSERTED = (
 _INSERTED_TEXT = f"SELECT seq, log_id, offset FROM {ENTRIES} WHERE seq > ?"
 LOG_ID_TEXT = f"SELECT id FROM {PARTITION_LOGS} WHERE topic = ? AND generation = ? AND partition = ?"
 _LOG_IDS_TEXT = (
-    f"SELECT id FROM {PARTITION_LOGS} "
-    "WHERE topic = ? AND partition = ? AND (? IS NULL OR generation = ?) ORDER BY generation"
+    f"SELECT id FROM {PARTITION_LOGS} WHERE topic = ? AND partition = ? AND generation >= ? ORDER BY generation"
 )
 _NEW_LOG_TEXT = f"INSERT INTO {PARTITION_LOGS} (topic, generation, partition) VALUES (?, ?, ?)"
 _POSITION_TEXT = (
@@ -130,27 +129,27 @@ class Intake(OutboxFile):
             self._sql(_POSITION_TEXT, msgspec.structs.astuple(position))
 
     def archive_partition(
-        self, topic: str, partition: int, why: str, generation: int | None = None, from_offset: int = 0
+        self, topic: str, partition: int, why: str, from_generation: int = 0, from_offset: int = 0
     ) -> int:
         """Set a partition's entries aside, since another outbox has taken it over: they are kept, but never run.
 
         Its position is forgotten first; then the entries move, oldest first, in transactions of a few thousand. One
         that is cut short is therefore seen as unread, and is archived to its end by the next call.
 
-        :param generation: only the entries of this one; None: of all. An older generation's records are nowhere else.
+        :param from_generation: only the entries of this one and of later ones. An older one's records are nowhere else.
         :param from_offset: only the entries from there on.
         :returns: how many were moved.
         """
         archived = 0
         with self.transaction():
             self._sql(f"DELETE FROM {POSITIONS} WHERE topic = ? AND partition = ?", (topic, partition))
-        for log_id in self._log_ids(topic, partition, generation):
+        for log_id in self._log_ids(topic, partition, from_generation):
             while moved := self._archive_some(log_id, why, from_offset):
                 archived += moved
         return archived
 
-    def _log_ids(self, topic: str, partition: int, generation: int | None) -> list[int]:
-        return [log_id for (log_id,) in self._sql(_LOG_IDS_TEXT, (topic, partition, generation, generation)).fetchall()]
+    def _log_ids(self, topic: str, partition: int, from_generation: int) -> list[int]:
+        return [log_id for (log_id,) in self._sql(_LOG_IDS_TEXT, (topic, partition, from_generation)).fetchall()]
 
     def _archive_some(self, log_id: int, why: str, from_offset: int) -> int:
         with self.transaction():

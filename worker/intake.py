@@ -80,12 +80,14 @@ class Intake:
             for partition, start in starts.items():
                 position = self._outbox.position(self._topic, partition)
                 if start.archives and position is not None:
-                    # Those of an older generation stay: the topic that held them is gone, they are nowhere else.
+                    # Those of an older generation stay: the topic that held them is gone, they are nowhere else. But where
+                    # the others have counted fewer generations than this outbox, since nobody heard of its last ones, their
+                    # numbers stand for other logs: a record to come would be taken for one that is there.
                     archived = self._outbox.archive_partition(
                         self._topic,
                         partition,
                         start.why.value,
-                        position.generation,
+                        min(position.generation, start.generation),
                         start.offset if start.keeps_the_rest else 0,
                     )
                     logger.warning("Partition %d: %d entries archived: %s", partition, archived, start.why.value)

@@ -140,7 +140,7 @@ def test_archived_entries_are_kept_whole_with_when_and_why(outbox: Outbox) -> No
 def test_one_generation_can_be_archived_without_the_others(outbox: Outbox) -> None:
     appended(outbox, a_record(0), a_record(0, generation=1))
 
-    assert outbox.archive_partition(TOPIC, 0, "why", generation=1) == 1
+    assert outbox.archive_partition(TOPIC, 0, "why", from_generation=1) == 1
 
     assert [entry.generation for entry in outbox.window(0, 10, 10**6)] == [0]
 

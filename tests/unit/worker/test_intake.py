@@ -146,3 +146,15 @@ def test_a_log_of_a_new_generation_is_not_known_by_a_record_of_the_old_one(outbo
     assert (start.why, start.generation) == (Why.MADE_ANEW, 1)
     assert position is not None
     assert (position.generation, position.next_offset, position.last_offset) == (1, 0, None)
+
+
+def test_entries_of_a_generation_that_others_count_otherwise_are_put_aside(outbox: Outbox) -> None:
+    """It saw the topic made anew and nothing in it; another outbox, which knew nothing of all that, calls it generation 0."""
+    with_three_records(outbox)
+    anew = begun(outbox, None, LogRange(0, 0))
+    another = Commit(2, CommitMetadata("another", 0, 0, Fingerprint(1, 9, b"12345678")))
+
+    start = begun(outbox, another, LogRange(0, 2))
+
+    assert (anew.generation, start.generation, start.offset) == (1, 0, 0)
+    assert outbox.counts().pending == 0
