@@ -56,7 +56,7 @@ class Holding:
         return True
 
     def decided(self) -> list[int]:
-        """The letters (by seq) that hold something and are dead no more: an operator has replayed or discarded them."""
+        """The letters (by seq) that are dead no more: an operator has replayed or discarded them."""
         letters = self._lanes.letters
         still_dead = self._outbox.in_state(letters, State.DEAD) if letters else frozenset()
         return [letter for letter in letters if letter not in still_dead]

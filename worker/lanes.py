@@ -25,7 +25,7 @@ class _Lane:
 class Lanes:
     """Which rows are held, and by which dead letter, named by its seq.
 
-    Memory goes with the number of distinct rows held, not with that of the operations that wait.
+    Memory goes with the number of letters and of distinct rows held, not with that of the operations that wait.
     """
 
     def __init__(self) -> None:
@@ -33,22 +33,24 @@ class Lanes:
         self._holders: dict[str, set[int]] = {}  # row → the letters that hold it
 
     def __bool__(self) -> bool:
-        return bool(self._lanes)
+        """Whether any row is held."""
+        return bool(self._holders)
 
     @property
     def letters(self) -> list[int]:
-        """The seqs of the letters that hold something."""
+        """The seqs of all letters, of those too that hold nothing."""
         return list(self._lanes)
 
     def open(self, letter: int, writeset: Writeset, after_seq: int | None = None) -> None:
-        """The letter has died: hold the rows that it was to write. One that writes no row holds nothing.
+        """The letter has died: hold the rows that it was to write. One that writes no row (a CREATE without an id) holds nothing,
+        but its lane is kept: replayed, it keeps its place like the others, and has to be read again there.
 
         Parameters:
           after_seq: what comes before this seq passes; None: the letter's own. A letter that was taken over from the ledger
             comes before whatever this outbox has, though its seq is a late one.
         """
         rows = set(filter(is_row, writeset.exclusive))
-        if rows and letter not in self._lanes:
+        if letter not in self._lanes:
             self._lanes[letter] = _Lane(letter if after_seq is None else after_seq)
             self._add(letter, rows)
 

@@ -94,6 +94,17 @@ def test_a_replayed_letter_runs_before_what_it_held(desk: Desk) -> None:
     assert [message.ids for message in sent] == [["dies", "follows", "later"]]
 
 
+def test_a_replayed_letter_that_held_no_row_runs_again(desk: Desk) -> None:
+    desk.append(("dies", a_message("dies", "CREATE", "User", a_user("ana@example.co"))), update("other", 2))
+    (batch,) = desk.dispatch()
+    desk.settle(batch, DEAD, APPLIED)
+
+    desk.outbox.replay(list(desk.outbox.entry_ids(EntryFilter(state=State.DEAD))), "Ana", "mended")
+    let_go(desk)
+
+    assert [message.ids for message in desk.dispatch()] == [["dies"]]
+
+
 def test_a_letter_that_dies_again_holds_again(desk: Desk) -> None:
     letter = a_letter_with_followers(desk)
     desk.outbox.replay([letter], "Ana", "mended")
