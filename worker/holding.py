@@ -61,10 +61,15 @@ class Holding:
         still_dead = self._outbox.in_state(letters, State.DEAD) if letters else frozenset()
         return [letter for letter in letters if letter not in still_dead]
 
-    def let_go(self, letters: list[int]) -> None:
-        """Close the lanes of these letters, once the outbox has their followers pending again."""
+    def let_go(self, letters: list[int]) -> int:
+        """Close the lanes of these letters, once the outbox has their followers pending again.
+
+        Gives the seq from which on the outbox is to be read again, to meet all that goes on.
+        """
+        first_seq = self._lanes.first_seq(letters)
         self._lanes.close(letters)
         self.just_held = [held for held in self.just_held if held[1] not in letters]
+        return first_seq
 
 
 def _is_imported(letter: Entry) -> bool:

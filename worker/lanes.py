@@ -68,6 +68,11 @@ class Lanes:
             self._add(first, set(filter(is_row, writeset.exclusive)))
         return first
 
+    def first_seq(self, letters: Iterable[int]) -> int:
+        """The first seq at which these letters, or what they hold, may stand: one from the ledger holds what has a lower one."""
+        lanes = ((letter, self._lanes.get(letter)) for letter in letters)
+        return min(letter if lane is None else min(letter, lane.after_seq + 1) for letter, lane in lanes)
+
     def close(self, letters: Iterable[int]) -> None:
         """The letters are replayed or discarded: what they held goes on."""
         for letter in letters:

@@ -112,8 +112,8 @@ class Scheduler:
 
     def let_go(self, letters: list[int]) -> None:
         """These dead letters are replayed or discarded, and what they held is pending again, in its place."""
-        self.holding.let_go(letters)
-        self._read_to = min(self._read_to, self._planner.read_again(min(letters)) - 1)
+        first_seq = self.holding.let_go(letters)
+        self._read_to = min(self._read_to, self._planner.read_again(first_seq) - 1)
         self._shelf = Shelf(self._shelf.max_bytes, self._read_to)
         self._may_hold_more = True
 

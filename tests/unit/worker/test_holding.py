@@ -166,6 +166,16 @@ def test_a_letter_from_the_ledger_holds_what_this_outbox_had_before_it(desk: Des
     assert desk.dispatch() == []
 
 
+def test_a_letter_from_the_ledger_lets_go_what_this_outbox_had_before_it(desk: Desk) -> None:
+    test_a_letter_from_the_ledger_holds_what_this_outbox_had_before_it(desk)
+    mark_held(desk)
+
+    desk.outbox.discard(list(desk.outbox.entry_ids(EntryFilter(state=State.DEAD))), "Ana", "not wanted")
+    let_go(desk)
+
+    assert [message.ids for message in desk.dispatch()] == [["follows"]]
+
+
 def test_an_invalid_operation_holds_the_row_that_it_names(desk: Desk) -> None:
     desk.append(update("invalid", 1, colour="green"), update("follows", 1))
 
