@@ -21,6 +21,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from outbox.announcements import Announcement, Audience
+from outbox.masking import mask_string
 from worker.events import Event, Told
 from worker.fault_points import Point, reach
 from worker.kafka_client import connected
@@ -57,7 +58,7 @@ class Producer(Protocol):
 
 
 def headers_of(death: Announcement) -> Headers:
-    """What there is to say of a dead letter, as text in UTF-8. What is not known is left out."""
+    """What there is to say of a dead letter, as text in UTF-8. What is not known is left out, a secret in an id is masked."""
     told = {
         "reason": death.reason,
         "error": death.error_kind,
@@ -66,7 +67,7 @@ def headers_of(death: Announcement) -> Headers:
         "partition": death.partition,
         "offset": death.offset,
         "generation": death.generation,
-        "operation-id": death.operation_id,
+        "operation-id": mask_string(death.operation_id),
         "incarnation": death.incarnation,
         "entity": death.entity,
         "type": death.type,

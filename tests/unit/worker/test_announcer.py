@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, NoBrokersAvailable
 
@@ -75,6 +76,12 @@ def test_the_headers_say_all_there_is_to_say_and_leave_out_what_is_not_known() -
 
 def test_a_text_that_is_no_unicode_is_told_all_the_same() -> None:
     assert ("reason", b"half a pair: ?") in headers_of(a_death(reason="half a pair: \ud83d"))
+
+
+def test_no_header_holds_a_secret_that_an_operation_id_does() -> None:
+    death = msgspec.structs.replace(a_death(), operation_id='{"passwordHash":"hush"}')
+
+    assert not [value for _, value in headers_of(death) if b"hush" in value]
 
 
 def test_what_kafka_has_confirmed_is_told_with_the_value_as_it_came() -> None:
