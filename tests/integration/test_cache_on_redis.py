@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -205,6 +206,21 @@ def test_lists_are_found_among_many_keys_in_one_walk_without_keys(cache: Cache, 
     assert after.get("keys") == before.get("keys")
     assert sorted(client.keys("*:list:*")) == sorted(name.encode() for name in lists if name.startswith("Rating"))
     assert client.dbsize() > 20_000
+
+
+def test_a_list_that_is_filled_from_an_old_read_goes_with_the_second_purge(cache: Cache, client: redis.Redis) -> None:
+    [first] = cache.sync(CacheSync((), ("User",)), "message-1")
+    to_come = list(cache.sync(first.sync, "purge-1"))
+    client.mset({"User:list:1": "from an old read", "Business:list:1": "of nobody's business"})
+
+    def none_is_to_come() -> bool:
+        """A host whose clock is ahead runs it at once; it asks for another one then."""
+        to_come[:] = cache.sync(to_come[0].sync, f"purge-{time.monotonic_ns()}")
+        return not to_come
+
+    eventually(none_is_to_come, 30, lambda: str(to_come))
+
+    assert client.keys("*:list:*") == [b"Business:list:1"]
 
 
 def test_syncs_and_purges_at_once_leave_no_list_of_what_was_written(cache: Cache, client: redis.Redis) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -73,27 +73,34 @@ def forget_promises(client: redis.Redis) -> None:
     client.delete(QUEUED_BY, SECOND_QUEUED_BY)
 
 
-def purge(client: redis.Redis, caller: str) -> int | None:
+class Next(NamedTuple):
+    """That the caller must have `purge` called again: in how many ms, and by whom it is promised then, if for a second purge."""
+
+    delay_ms: int
+    promised_by: str
+
+
+def purge(client: redis.Redis, caller: str, promised_by: str = "") -> Next | None:
     """Drop the lists of all entities that are due.
 
     Parameters:
       caller: The name of this purge, the same when it is run again.
+      promised_by: As the purge before told it with `Next`; empty if none has.
 
-    Gives in how many ms the caller must have `purge` called again, for the second time or because this was not the moment; None
-    if that is not needed or undertaken.
+    None: no other purge is needed, or somebody has undertaken it.
     """
     own_keys = [DIRTY, QUEUED_BY, SECOND, SECOND_QUEUED_BY, TAKEN + caller, WALKER, LAST]
     numbers = [TAKEN_HOLDS_MS, WALKER_HOLDS_MS, WORD_HOLDS_MS, BUSY_AGAIN_MS, PAUSE_FACTOR]
     taken = _run(client, "begin", own_keys, [caller, *numbers])
     if isinstance(taken, int):
-        return taken
+        return Next(taken, promised_by)  # this was not the moment
     started = time.monotonic()
     if taken:
         _drop_lists(client, {entity.decode() for entity in taken})
     took_ms = round((time.monotonic() - started) * 1000)
     own_keys = [SECOND, SECOND_QUEUED_BY, TAKEN + caller, LAST, WALKER]
-    delay_ms = _run(client, "end", own_keys, [caller, SECOND_PURGE_AFTER_MS, took_ms, WORD_HOLDS_MS])
-    return delay_ms if delay_ms >= 0 else None
+    delay_ms = _run(client, "end", own_keys, [caller, SECOND_PURGE_AFTER_MS, took_ms, WORD_HOLDS_MS, promised_by])
+    return Next(delay_ms, caller) if delay_ms >= 0 else None
 
 
 def _drop_lists(client: redis.Redis, entities: set[str]) -> None:

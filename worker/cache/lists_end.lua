@@ -3,7 +3,7 @@
 -- KEYS: second purges (sorted set: entity, when); who has queued a second purge (hash); this purge's own entities (hash);
 -- how the last purge went (hash); who is walking through the keys.
 -- ARGV: the caller's name; how long after the first the second purge comes, in ms; how long this one took, in ms; how long
--- the caller's word is taken for the message, in ms.
+-- the caller's word is taken for the message, in ms; by whom the message of this purge was promised, if it was.
 -- Answers in how many ms a second purge should run, or -1 if none is due or another caller has queued it.
 
 local clock = redis.call("TIME")
@@ -26,7 +26,8 @@ if #first == 0 then
   return -1
 end
 local queued_by = redis.call("HGET", KEYS[2], "by")
-if queued_by and queued_by ~= ARGV[1] then
+-- A message that was promised and has come too early (clocks of hosts differ) is not on its way any more: another is to come.
+if queued_by and queued_by ~= ARGV[1] and queued_by ~= ARGV[5] then
   return -1
 end
 redis.call("HSET", KEYS[2], "by", ARGV[1], "at", first[2])

@@ -116,9 +116,9 @@ class Cache:
 
         Gives the messages to send then. Raises Redis's and Peewee's errors: run it again later, as it stands.
         """
-        if sync == PURGE:
-            delay_ms = lists.purge(self.client, message_id)
-            return () if delay_ms is None else (Again(PURGE, delay_ms),)
+        if not sync.keys and not sync.entities:
+            following = lists.purge(self.client, message_id, sync.promised_by)
+            return () if following is None else (Again(CacheSync((), (), following.promised_by), following.delay_ms),)
         to_send = []
         if sync.entities:
             delay_ms = lists.mark_dirty(self.client, sync.entities, message_id)
