@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -194,6 +195,24 @@ def test_no_secret_is_logged_or_cached(pipeline: Pipeline) -> None:
     assert not any(
         secret.encode() in (cache.get(key) or b"") for key in cache.scan_iter("*:?*") if cache.type(key) == b"string"
     )
+
+
+def test_the_note_of_a_pending_operation_goes_when_that_one_is_settled(pipeline: Pipeline) -> None:
+    """Of an applied one and of dead letters; not where a newer operation has written its own over it."""
+    pipeline.service.settings["MAX_RETRY_ATTEMPTS"] = "0"
+    changes: list[dict[str, Any]] = [{"id": 1}, {"id": 2}, {"id": 3.0, "email": "none"}, {"id": 4}]
+    noted = {"User:1": "op_0", "User:2": "a newer one", "User:3": "op_2", "User:4": "op_3"}
+    for key, operation_id in noted.items():
+        pipeline.cache.set(f"{key}:pending", json.dumps({"operationId": operation_id}))
+    users = [a_user(f"user{number}@example.co", id=number) for number in (1, 2, 3)]
+    pipeline.send([a_message("create", "BULK_CREATE", "User", {"records": users}, timestamp=1)], partitions=1)
+    pipeline.send([a_message(f"op_{number}", "UPDATE", "User", data) for number, data in enumerate(changes)])
+
+    pipeline.service.start()
+    counts = pipeline.wait_until_settled()
+
+    assert (counts.applied, counts.dead) == (3, 2)
+    assert [key for key in noted if pipeline.cache.exists(f"{key}:pending")] == ["User:2"]
 
 
 @pytest.mark.parametrize("explicit", [True, False])
