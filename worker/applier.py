@@ -17,6 +17,7 @@ import peewee
 import redis
 from dramatiq.middleware import CurrentMessage
 
+from entities import database
 from outbox.file import system_clock
 from worker.apply import BatchResult, DatabaseUnavailable, Fenced, apply_batch, bury_verdicts
 from worker.cache import Again, Cache
@@ -267,6 +268,8 @@ def _run_again_while_either_is_away() -> Iterator[None]:
     except (redis.RedisError, peewee.PeeweeException) as error:
         name = type(error).__name__
         why = told(error) if isinstance(error, redis.RedisError) else classify(error).reason
+        if isinstance(error, peewee.PeeweeException):
+            database.close()  # or this thread finds the same broken connection each time
         logger.warning("The cache cannot be made true yet (%s): again in %d ms", why, CACHE_RETRY_MS)
         raise _retry_in(CACHE_RETRY_MS, name) from None
 

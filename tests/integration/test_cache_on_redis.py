@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import dramatiq
 import pytest
 import redis
 
@@ -18,8 +19,11 @@ from tests.support.applying import apply, create, create_user, delete, mariadb_d
 from tests.support.mariadb_server import MariaDBServer
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
+from worker import applier as applier_module
+from worker.applier import Applier
 from worker.cache import PURGE, Cache
-from worker.messages import CacheSync
+from worker.messages import CacheRecheck, CacheSync, recheck_cache_message
+from worker.settings import load_settings
 
 WRITERS = 3
 WRITES = 40
@@ -250,6 +254,36 @@ def test_syncs_and_purges_at_once_leave_no_list_of_what_was_written(cache: Cache
     together(*(lambda number=number: write(number) for number in range(WRITERS)))  # type: ignore[misc]
 
     eventually(the_last_one_queued, 30, lambda: str(client.keys("*:list:*")))
+
+
+class Queue:
+    """A broker that keeps what it is to send. Its Redis is the cache's."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.sent: list[Any] = []
+
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> None:
+        self.sent += message.args
+
+
+def test_a_recheck_that_finds_its_connection_closed_has_another_one_when_it_is_run_again(
+    cache: Cache, client: redis.Redis, mariadb: MariaDBServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart of the database, or where it closes idle connections; nobody may write for hours and open one."""
+    apply(create_user(1, id=1))
+    client.set("User:1", "old")
+    queue = Queue(client)
+    applier = Applier(load_settings({}), queue, cache)  # type: ignore[arg-type]
+    monkeypatch.setattr(applier_module, "_current_message", lambda: recheck_cache_message(CacheRecheck()))
+    [(connection_id,)] = rows("SELECT CONNECTION_ID()")
+    mariadb.execute(f"KILL {connection_id}")
+
+    with pytest.raises(dramatiq.Retry):
+        applier.recheck_cache(CacheRecheck())
+    applier.recheck_cache(CacheRecheck())
+
+    assert CacheSync(("User:1",), ()) in queue.sent
 
 
 def test_while_redis_is_away_calls_fail_and_work_again_after(cache: Cache, redis_server: RedisServer) -> None:
