@@ -109,3 +109,43 @@ def test_a_server_that_is_away_is_told(environment: Environment, tmp_path: Path,
     assert result.returncode == 3
     assert told in result.stderr and "127.0.0.1:1" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_cache_that_refuses_in_the_middle_is_told(
+    environment: Environment, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-mget")
+        try:
+            result = cache_command(environment, tmp_path, "check")
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+mget")
+
+    assert (result.returncode, result.stdout) == (3, "")
+    assert "the cache" in result.stderr and "mget" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_database_that_refuses_in_the_middle_is_told(
+    environment: Environment, tmp_path: Path, mariadb: MariaDBServer, wrong: redis.Redis
+) -> None:
+    mariadb.execute("RENAME TABLE usuarios TO put_aside", database=environment["DB_NAME"])
+
+    result = cache_command(environment, tmp_path, "check", "--repair")
+
+    assert (result.returncode, result.stdout) == (3, "")
+    assert "the database" in result.stderr and "usuarios" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_value_that_nobody_can_read_is_told_and_repaired(
+    environment: Environment, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    with redis_server.client() as client:
+        client.mset({"User:1": b'{"firstName":"Jos\xe9"}', "User:2": "[" * 100_000})
+
+        result = cache_command(environment, tmp_path, "check", "--repair", "--json")
+
+        told = json.loads(result.stdout)
+        assert (result.returncode, told["unreadable"], told["repaired"]) == (0, 2, 2)
+        assert json.loads(client.get("User:1"))["firstName"] == "Ana"
