@@ -47,11 +47,7 @@ def create(pipeline: Pipeline) -> None:
     pipeline.service.start()
     pipeline.wait_until_settled()
     pipeline.wait_until_the_cache_is_true()
-    eventually(lambda: voucher(pipeline).startswith("given"), 30, pipeline.service.log_tails)
-
-
-def voucher(pipeline: Pipeline) -> str:
-    return (pipeline.cache.get("sync:voucher") or b"").decode()
+    pipeline.wait_until_the_cache_is_vouched_for()
 
 
 def rename(pipeline: Pipeline, name: str) -> None:

@@ -217,6 +217,7 @@ def test_the_note_of_a_pending_operation_goes_when_that_one_is_settled(pipeline:
 
 @pytest.mark.parametrize("explicit", [True, False])
 def test_a_cascade_removes_the_cached_rows_below(pipeline: Pipeline, explicit: bool) -> None:
+    pipeline.service.settings["RECONCILE_INTERVAL_MS"] = "300"
     pipeline.service.start()
     pipeline.send(
         [
@@ -227,6 +228,7 @@ def test_a_cascade_removes_the_cached_rows_below(pipeline: Pipeline, explicit: b
     )
     pipeline.wait_until_settled()
     assert len(pipeline.wait_until_the_cache_is_true()) == 3
+    pipeline.wait_until_the_cache_is_vouched_for()
     pipeline.cache.set("Rating:list:1", "[]")
 
     pipeline.send([a_message("op_4", "DELETE", "User", {"id": 1}, timestamp=4)])

@@ -22,6 +22,7 @@ from tests.support.mariadb_server import MariaDBServer
 from tests.support.redis_server import RedisServer
 from tests.support.service import Service
 from tests.support.waiting import eventually
+from worker.cache.voucher import IN_CACHE
 
 PARTITIONS = 3
 
@@ -142,6 +143,10 @@ class Pipeline:
             for entity in reference.TABLES:
                 expected |= reference.expected_cache(connection, entity)
         return expected
+
+    def wait_until_the_cache_is_vouched_for(self) -> None:
+        """Wait until all of the new cache was compared: what a sync leaves undone later is not mended by that comparison."""
+        eventually(lambda: (self.cache.get(IN_CACHE) or b"").startswith(b"given"), 30, self.service.log_tails)
 
     def wait_until_the_cache_is_true(self, timeout: float = 60.0) -> dict[str, dict[str, Any]]:
         """Wait until every row stands in the cache as the database has it, and nothing else does."""
