@@ -203,9 +203,8 @@ class Applier:
         try:
             self._cache.remove_pending(result.settled_keys)
         except redis.RedisError as error:
-            logger.warning(
-                "The cache cannot be reached (%s): keys of pending operations stay until they expire", told(error)
-            )
+            logger.warning("The cache cannot be reached (%s): notes of pending operations go later", told(error))
+            self._broker.enqueue(sync_cache_message(CacheSync((), (), notes=result.settled_keys)))
         self._settle(batch, result.outcomes)
 
     def _retry(self, batch: Batch, line: OutcomeLine) -> None:

@@ -114,12 +114,14 @@ class Verdicts(msgspec.Struct, frozen=True, array_like=True):
 class CacheSync(msgspec.Struct, frozen=True, array_like=True):
     """What a commit left stale: the rows' `keys` (`User:3`) and the `entities` whose lists are to go.
 
-    With neither it purges the lists that are due; `promised_by` names the purge that has undertaken to send it, if one has.
+    `notes`: those of pending operations that could not be removed: a row's key and the id of its settled operation. Without
+    anything it purges the lists that are due; `promised_by` names the purge that has undertaken to send it, if one has.
     """
 
     keys: tuple[str, ...]
     entities: tuple[str, ...]
     promised_by: str = ""
+    notes: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"CacheSync({_summary(self.keys)}, lists of {', '.join(self.entities) or 'none'})"

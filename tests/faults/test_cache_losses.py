@@ -130,6 +130,7 @@ def test_lists_whose_purge_was_lost_are_dropped(cached: Pipeline, broker_redis: 
 
 def test_no_write_fails_while_the_cache_is_down_and_it_is_true_after(cached: Pipeline) -> None:
     """Of rows that were changed, and without one that was deleted: the server comes back with what it held."""
+    cached.cache.mset({f"User:{row}:pending": f'{{"operationId":"Eva_{row}"}}' for row in range(1, ROWS + 1)})
     cached.redis_server.stop()
 
     rename(cached, "Eva")
@@ -140,6 +141,7 @@ def test_no_write_fails_while_the_cache_is_down_and_it_is_true_after(cached: Pip
 
     eventually(lambda: first_names(cached) == {"Eva"}, 60, cached.service.log_tails)
     cached.wait_until_the_cache_is_true()
+    eventually(lambda: not cached.cache.keys("*:pending"), 60, "the notes of settled operations are gone")
 
 
 def stopped_at(pipeline: Pipeline, folder: Path, point: Point) -> int:

@@ -256,6 +256,28 @@ def test_syncs_and_purges_at_once_leave_no_list_of_what_was_written(cache: Cache
     eventually(the_last_one_queued, 30, lambda: str(client.keys("*:list:*")))
 
 
+def test_a_cache_that_is_full_forgets_what_is_old_and_is_filled_later(cache: Cache, client: redis.Redis) -> None:
+    apply(create_user(1, id=1))
+    cache.fill(["User:1"])
+    client.mset({"User:1:pending": '{"operationId":"op_1"}', "User:2:pending": '{"operationId":"op_2"}'})
+    sync = CacheSync(("User:1",), ("User",), notes=(("User:2", "op_2"),))
+    apply(update("User", 1, firstName="Eva"))
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", "1")
+    try:
+        cache.invalidate(sync)
+        cache.remove_pending([("User:1", "op_1")])
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            cache.sync(sync, "message-1")
+        assert client.keys("User:*") == []
+    finally:
+        client.config_set("maxmemory", "0")
+
+    cache.sync(sync, "message-1")
+
+    assert value(client, "User:1")["firstName"] == "Eva"
+
+
 class Queue:
     """A broker that keeps what it is to send. Its Redis is the cache's."""
 

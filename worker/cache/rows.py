@@ -111,14 +111,15 @@ class Cache:
         """Fill rows as they now are and see to it that stale lists go: all that the actor of a `CacheSync` does.
 
         Parameters:
-          sync: Its keys and entities; with neither it is `PURGE`.
+          sync: Its keys, entities and notes; without any it is a purge.
           message_id: The message's id, the same when it is run again.
 
         Gives the messages to send then. Raises Redis's and Peewee's errors: run it again later, as it stands.
         """
-        if not sync.keys and not sync.entities:
+        if not sync.keys and not sync.entities and not sync.notes:
             following = lists.purge(self.client, message_id, sync.promised_by)
             return () if following is None else (Again(CacheSync((), (), following.promised_by), following.delay_ms),)
+        self.remove_pending(sync.notes)
         to_send = []
         if sync.entities:
             delay_ms = lists.mark_dirty(self.client, sync.entities, message_id)
