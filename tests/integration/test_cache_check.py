@@ -16,6 +16,7 @@ from tests.support.applying import apply, create_user, delete, mariadb_database,
 from tests.support.mariadb_server import PASSWORD, USER, MariaDBServer
 from tests.support.redis_server import RedisServer
 from tests.support.service import INHERITED, ROOT
+from tests.support.waiting import eventually
 from worker.cache import Cache
 
 Environment = dict[str, str]
@@ -73,6 +74,21 @@ def test_what_is_wrong_is_told_and_left_as_it_is(environment: Environment, tmp_p
         ["User:3", "unreadable"],
     ]
     assert wrong.exists("User:1", "User:2", "User:3") == 3
+
+
+def test_what_a_sync_mends_meanwhile_does_not_count(
+    environment: Environment, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    apply(update("User", 1, firstName="Eva"))  # its worker has committed, and is about to tell the cache
+    command = [sys.executable, "-m", "worker.cache", "check"]
+    with redis_server.client() as client:
+        client.config_resetstat()
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as checking:
+            eventually(lambda: "cmdstat_mget" in client.info("commandstats"), 30, "the check has read the old value")
+            Cache(client).fill(["User:1"])
+            told, _ = checking.communicate(timeout=60)
+
+    assert checking.returncode == 0, told
 
 
 def test_repair_makes_it_true(environment: Environment, tmp_path: Path, wrong: redis.Redis) -> None:
