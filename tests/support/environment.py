@@ -40,6 +40,21 @@ def use_a_new_enough_python() -> None:
     raise EnvironmentFailed(f"Python 3.11 or newer is needed; this is {found}, and none of {OTHER_PYTHONS} is there")
 
 
+def go_on_inside(root: Path) -> None:
+    """Return if this is the Python of `root`/.venv; else make that with all that the tests need, and run the same command in it.
+
+    Ends the process with a word to the person if it cannot be made.
+    """
+    if Path(sys.prefix).resolve() == (root / ".venv").resolve():
+        return
+    try:
+        use_a_new_enough_python()
+        python = ensure(root, "requirements-dev.txt")
+    except EnvironmentFailed as error:
+        sys.exit(f"{sys.argv[0]}: {error}")
+    os.execv(python, [str(python), *sys.argv])
+
+
 def ensure(root: Path, *requirements: str) -> Path:
     """The Python of `root`/.venv, with everything installed that the requirements files (and those they include) name.
 
