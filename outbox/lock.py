@@ -18,7 +18,7 @@ def hold_alone(path: str | Path) -> int:
 
     :raises OutboxInUse: another process has claimed it.
     """
-    lock_path = Path(f"{path}.lock")
+    lock_path = Path(f"{Path(path).resolve()}.lock")  # one file by two names is one outbox
     lock_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
