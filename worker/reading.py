@@ -168,6 +168,7 @@ class Reading:
         except OffsetOutOfRangeError:
             logger.warning("Our position is not in the topic's log: looking where to go on")
             self._listener.assigned = set(self._consumer.assignment())
+            self._take_over()  # now: the next poll may raise the same for another partition
 
     def go_back(self) -> None:
         """After an error: a batch whose codec is missing raises once and is skipped by the next poll, so return to our own

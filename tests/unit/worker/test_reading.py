@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from kafka.errors import CommitFailedError, KafkaTimeoutError
+from kafka.errors import CommitFailedError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from tests.simulation.kafka_model import ModelConsumer, Topic
 from worker.assignment import Fingerprint, Start, Why, value_hash
@@ -129,3 +129,22 @@ def test_a_commit_that_failed_does_not_come_after_a_newer_one(monkeypatch: pytes
 
 def refuse(_: Any) -> None:
     raise CommitFailedError
+
+
+def test_who_is_out_of_the_log_asks_at_once_where_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each poll would raise it again, for one partition after the other."""
+    ingest = Ingest(1)
+    ingest.produce(0, range(2))
+    ingest.read(2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest.consumer, "poll", out_of_range)
+        ingest.reading.step()
+
+    assert ingest.consumer.paused() == ingest.consumer.assignment()
+    ingest.read(4)
+    assert ingest.timestamps == [0, 1, 0, 1]
+
+
+def out_of_range(**_: Any) -> None:
+    raise OffsetOutOfRangeError
