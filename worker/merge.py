@@ -35,9 +35,12 @@ class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 def order_timestamp(operation_timestamp: int | None, kafka_timestamp: int) -> int:
-    """The time (ms) by which a record takes its place: a clock that runs ahead must not hold its partition back."""
-    if operation_timestamp is None:
-        return kafka_timestamp
+    """The time (ms) by which a record takes its place: a clock that runs ahead must not hold its partition back.
+
+    Kafka's is 0 where the record has none: then it bounds nothing.
+    """
+    if operation_timestamp is None or kafka_timestamp == 0:
+        return operation_timestamp or kafka_timestamp
     return min(operation_timestamp, kafka_timestamp)
 
 

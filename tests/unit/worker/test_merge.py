@@ -100,6 +100,11 @@ def test_a_clock_that_runs_ahead_cannot_hold_its_partition_back() -> None:
     assert order_timestamp(operation_timestamp=None, kafka_timestamp=1_000) == 1_000
 
 
+def test_without_a_timestamp_of_kafka_s_the_operation_s_own_tells_its_place() -> None:
+    assert order_timestamp(operation_timestamp=500, kafka_timestamp=0) == 500
+    assert order_timestamp(operation_timestamp=None, kafka_timestamp=0) == 0
+
+
 def test_an_assignment_forgets_what_was_buffered() -> None:
     merge = Merge(buffer_limit=4)
     merge.assign([0])

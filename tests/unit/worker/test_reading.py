@@ -10,6 +10,7 @@ import pytest
 from kafka.errors import CommitFailedError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from tests.simulation.kafka_model import ModelConsumer, Topic
+from tests.support.streams import a_message
 from worker.assignment import Fingerprint, Start, Why, value_hash
 from worker.events import Assigned, Event, Fetched, Starting
 from worker.reading import Reading
@@ -148,3 +149,14 @@ def test_who_is_out_of_the_log_asks_at_once_where_to_go_on(monkeypatch: pytest.M
 
 def out_of_range(**_: Any) -> None:
     raise OffsetOutOfRangeError
+
+
+def test_records_without_a_timestamp_of_kafka_s_are_merged_by_their_operations_own() -> None:
+    ingest = Ingest(2)
+    for partition, timestamp in ((0, 2), (0, 4), (1, 1), (1, 3)):
+        message = a_message(None, "DELETE", "User", {"id": 1}, timestamp=timestamp)
+        ingest.topic.produce(partition, -1, message)
+
+    ingest.read(4)
+
+    assert ingest.timestamps == [1, 2, 3, 4]
