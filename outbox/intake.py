@@ -129,7 +129,12 @@ class Intake(OutboxFile):
             self._sql(_POSITION_TEXT, msgspec.structs.astuple(position))
 
     def archive_partition(
-        self, topic: str, partition: int, why: str, from_generation: int = 0, from_offset: int = 0
+        self,
+        topic: str,
+        partition: int,
+        why: str,
+        from_generation: int = 0,
+        kept: tuple[int, int] | None = None,
     ) -> int:
         """Set a partition's entries aside, since another outbox has taken it over: they are kept, but never run.
 
@@ -137,25 +142,25 @@ class Intake(OutboxFile):
         that is cut short is therefore seen as unread, and is archived to its end by the next call.
 
         :param from_generation: only the entries of this one and of later ones. An older one's records are nowhere else.
-        :param from_offset: only the entries from there on.
+        :param kept: entries from the one offset up to, not including, the other stay.
         :returns: how many were moved.
         """
         archived = 0
         with self.transaction():
             self._sql(f"DELETE FROM {POSITIONS} WHERE topic = ? AND partition = ?", (topic, partition))
         for log_id in self._log_ids(topic, partition, from_generation):
-            while moved := self._archive_some(log_id, why, from_offset):
+            while moved := self._archive_some(log_id, why, kept or (0, 0)):
                 archived += moved
         return archived
 
     def _log_ids(self, topic: str, partition: int, from_generation: int) -> list[int]:
         return [log_id for (log_id,) in self._sql(_LOG_IDS_TEXT, (topic, partition, from_generation)).fetchall()]
 
-    def _archive_some(self, log_id: int, why: str, from_offset: int) -> int:
+    def _archive_some(self, log_id: int, why: str, kept: tuple[int, int]) -> int:
         with self.transaction():
             moving = (
                 StoredEntry.select(StoredEntry.seq, StoredEntry.state)
-                .where(StoredEntry.log == log_id, StoredEntry.offset >= from_offset)
+                .where(StoredEntry.log == log_id, (StoredEntry.offset < kept[0]) | (StoredEntry.offset >= kept[1]))
                 .order_by(StoredEntry.offset)
                 .limit(ARCHIVED_A_TRANSACTION)
             )

@@ -13,6 +13,9 @@ from enum import Enum
 
 import msgspec
 
+#: Kafka's offsets are 64-bit integers.
+LAST_OFFSET = 2**63 - 1
+
 
 class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
     """What tells a record from another at the same place: a topic made anew has other records at the same offsets."""
@@ -96,9 +99,10 @@ class Start:
     """Where to read from, and what must be done first.
 
     ``archives``: this outbox's entries of the partition are put aside and read again.
-    ``keeps_the_rest``: only those from ``offset`` on. What lies before them is in no other outbox, and goes on in this one.
+    ``keeps``: from which offset up to which they stay: they cannot be read again, and may be in no other outbox.
     ``check``: the record that must stand right before; if another stands there the topic was made anew.
     ``skipped``: how many records Kafka deleted (retention) before anybody read them.
+    ``in_doubt``: how many it deleted that another outbox had read, and may not have settled.
     """
 
     why: Why
@@ -107,7 +111,8 @@ class Start:
     archives: bool = False
     check: Fingerprint | None = None
     skipped: int = 0
-    keeps_the_rest: bool = False
+    keeps: tuple[int, int] | None = None
+    in_doubt: int = 0
 
 
 def needs_memory(commit: Commit | None) -> bool:
@@ -166,13 +171,16 @@ def where_to_start(
         return Start(Why.MADE_ANEW, generation + 1, log.begin, archives=known is not None)
     mark = min(metadata.mark, commit.offset) if metadata is not None else commit.offset
     last = metadata.last if metadata is not None else None
+    offset = max(mark, log.begin)
     return Start(
         Why.TAKES_OVER,
         generation,
-        max(mark, log.begin),
+        offset,
         archives=known is not None,
         check=_within(last, log),
         skipped=max(0, log.begin - commit.offset),
+        keeps=(mark, offset),
+        in_doubt=max(0, min(log.begin, commit.offset) - mark),
     )
 
 
@@ -198,21 +206,23 @@ def _start_where_told(known: Known, commit: Commit, log: LogRange) -> Start:
     persisted before."""
     if log.end < max(known.next_offset, commit.offset):
         return Start(Why.MADE_ANEW, known.generation + 1, log.begin)
+    offset = max(commit.offset, log.begin)
     return Start(
         Why.TAKES_OVER,
         known.generation,
-        max(commit.offset, log.begin),
+        offset,
         archives=True,
         check=_within(known.last, log),
         skipped=max(0, log.begin - commit.offset),
-        keeps_the_rest=True,
+        keeps=(0, offset),
     )
 
 
 def made_anew(start: Start, log: LogRange) -> Start:
     """What to do instead when another record stands where ``start.check`` should."""
-    are_elsewhere = start.why is Why.TAKES_OVER and start.archives and not start.keeps_the_rest
-    return Start(Why.MADE_ANEW, start.generation + 1, log.begin, archives=are_elsewhere)
+    archives = start.why is Why.TAKES_OVER and start.archives
+    keeps = (start.keeps[0], LAST_OFFSET) if start.keeps is not None else None
+    return Start(Why.MADE_ANEW, start.generation + 1, log.begin, archives, keeps=keeps)
 
 
 def _within(last: Fingerprint | None, log: LogRange) -> Fingerprint | None:

@@ -88,7 +88,7 @@ class Intake:
                         partition,
                         start.why.value,
                         min(position.generation, start.generation),
-                        start.offset if start.keeps_the_rest else 0,
+                        start.keeps,
                     )
                     logger.warning("Partition %d: %d entries archived: %s", partition, archived, start.why.value)
                 if position is None or start.why is not Why.GOES_ON or position.next_offset != start.offset:

@@ -376,3 +376,7 @@ def _tell_starts(starts: Mapping[int, Start]) -> None:
         logger.info("Partition %d: reading from %d, %s", partition, start.offset, start.why.value)
         if start.skipped:
             logger.error("Partition %d: Kafka deleted %d records before they were read", partition, start.skipped)
+        if start.in_doubt:
+            logger.error(
+                "Partition %d: Kafka deleted %d records that are not known to be settled", partition, start.in_doubt
+            )

@@ -64,7 +64,7 @@ def test_an_older_copy_of_our_own_disk_is_not_trusted() -> None:
 def test_offsets_that_an_operator_reset_are_honoured() -> None:
     start = where_to_start(OURS, Known(0, 50, last(49)), Commit.decode(10, ""), LogRange(0, 100))
 
-    assert (start.why, start.offset, start.archives, start.keeps_the_rest) == (Why.TAKES_OVER, 10, True, True)
+    assert (start.why, start.offset, start.archives, start.keeps) == (Why.TAKES_OVER, 10, True, (0, 10))
 
 
 def test_a_log_that_ends_before_our_position_was_made_anew() -> None:
@@ -98,6 +98,12 @@ def test_records_that_retention_deleted_before_they_were_read_are_told() -> None
     start = where_to_start(OURS, Known(0, 50, last(49)), a_commit(50), LogRange(80, 100))
 
     assert (start.offset, start.skipped, start.check) == (80, 30, None)
+
+
+def test_records_that_retention_deleted_before_they_were_settled_are_told_and_kept_by_who_has_them() -> None:
+    start = where_to_start(OURS, Known(0, 50, last(49)), a_commit(60, OTHER, mark=42), LogRange(45, 100))
+
+    assert (start.offset, start.skipped, start.in_doubt, start.keeps) == (45, 0, 3, (42, 45))
 
 
 @pytest.mark.parametrize(

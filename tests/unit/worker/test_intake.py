@@ -90,6 +90,14 @@ def test_what_waits_here_goes_on_when_the_offsets_were_reset_or_another_program_
     assert outbox.low_water_mark(TOPIC, 0, 0) == 0
 
 
+def test_a_disk_that_comes_back_keeps_what_nobody_has_settled_and_kafka_no_longer_holds(outbox: Outbox) -> None:
+    with_three_records(outbox)
+
+    begun(outbox, Commit(3, CommitMetadata("another", 0, 1)), LogRange(2, 5))
+
+    assert [entry.offset for entry in outbox.window(0, 9, 10**6)] == [1]
+
+
 @pytest.mark.parametrize("log", [LogRange(0, 2), LogRange(0, 9)])
 def test_what_waits_of_a_topic_that_is_gone_goes_on_whoever_has_read_the_new_one(outbox: Outbox, log: LogRange) -> None:
     with_three_records(outbox)
