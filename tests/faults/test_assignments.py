@@ -113,3 +113,26 @@ def test_two_with_the_same_name_do_no_harm_and_one_goes_on_when_the_other_ends(
     one_in_each(pipeline, 3, "again")
 
     wait_for_users(pipeline, 9, timeout=90)
+
+
+def test_what_waits_in_the_outbox_is_applied_when_an_operator_has_reset_the_offsets(
+    pipeline: Pipeline, service: Service
+) -> None:
+    service.start()
+    one_in_each(pipeline, 3, "before")
+    wait_for_users(pipeline, 3)
+    pipeline.mariadb.stop()
+    service.ingest.wait_for_log("Database is now UNHEALTHY")
+    one_in_each(pipeline, 3, "waiting")
+    eventually(lambda: pipeline.counts().unsettled == 3, 30, service.log_tails)
+    service.ingest.stop()
+
+    one_in_each(pipeline, 3, "skipped")
+    for partition in range(3):
+        pipeline.kafka.commit(pipeline.topic, service.settings["KAFKA_GROUP_ID"], partition, 3)
+    pipeline.mariadb.start()
+    service.start_ingest()
+    one_in_each(pipeline, 3, "after")
+
+    wait_for_users(pipeline, 9)
+    assert pipeline.query("SELECT COUNT(*) FROM usuarios WHERE email LIKE 'skipped%'") == [(0,)]

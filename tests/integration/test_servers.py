@@ -10,7 +10,7 @@ from pathlib import Path
 import pymysql
 import pytest
 import redis
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from selenium.webdriver import Chrome
 
 from tests.support.child import Child
@@ -37,7 +37,7 @@ def test_kafka_gives_each_partition_its_records_in_order(kafka: KafkaServer, top
 
 def test_kafka_keeps_records_and_commits_over_a_kill(kafka: KafkaServer, topic: str) -> None:
     kafka.produce(topic, [Record(1, b"kept")])
-    _commit(kafka, topic, "group-of-the-test", partition=1, offset=1, metadata="settled: 0")
+    kafka.commit(topic, "group-of-the-test", partition=1, offset=1, metadata="settled: 0")
 
     kafka.kill()
     kafka.start()
@@ -166,16 +166,6 @@ def _read_all(kafka: KafkaServer, topic: str, count: int) -> list[tuple[int, byt
 
         eventually(has_read_all, 20, lambda: f"{count} records; read: {len(read)}")
         return read
-    finally:
-        consumer.close()
-
-
-def _commit(kafka: KafkaServer, topic: str, group: str, partition: int, offset: int, metadata: str) -> None:
-    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False)
-    try:
-        where = TopicPartition(topic, partition)
-        consumer.assign([where])
-        consumer.commit({where: OffsetAndMetadata(offset, metadata)})
     finally:
         consumer.close()
 

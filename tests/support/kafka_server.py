@@ -12,6 +12,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions, NewTopic
+from kafka.structs import OffsetAndMetadata
 
 from tests.support import kafka_jars
 from tests.support.server import Server
@@ -182,6 +183,18 @@ class KafkaServer(Server):
             offsets = admin.list_consumer_group_offsets(group)
         found = [(where.partition, kept) for where, kept in offsets.items() if where.topic == topic]
         return {partition: Committed(kept.offset, kept.metadata or "") for partition, kept in found if kept.offset >= 0}
+
+    def commit(self, topic: str, group: str, partition: int, offset: int, metadata: str = "") -> None:
+        """Commit for a group that has no member now, as an operator's tools do: they leave no metadata."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.bootstrap, api_version=API_VERSION, group_id=group, enable_auto_commit=False
+        )
+        try:
+            where = TopicPartition(topic, partition)
+            consumer.assign([where])
+            consumer.commit({where: OffsetAndMetadata(offset, metadata)})
+        finally:
+            consumer.close()
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """The offset that the next record of each partition will get."""
