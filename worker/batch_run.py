@@ -104,7 +104,7 @@ class BatchRun:
                 if work.is_held:
                     self._held.add(work.keys)
                 else:
-                    self._settled[work.id] = work
+                    self._settled.setdefault(work.id, work)  # the first one's is the line of that id
             self._hold_lanes(stage)
 
     def _hold_lanes(self, works: Iterable[Work]) -> None:

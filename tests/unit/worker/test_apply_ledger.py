@@ -98,6 +98,13 @@ def test_an_id_that_comes_with_other_content_in_one_batch_is_a_dead_letter_too()
     assert users() == 1
 
 
+def test_a_copy_behind_another_operation_of_its_id_is_still_a_copy() -> None:
+    operation = create_user(1)
+    other = an_operation("CREATE", "User", a_user(2), id=operation.operation_id)
+
+    assert outcomes(apply(operation, other, again(operation))) == [APPLIED, DEAD, APPLIED]
+
+
 def test_an_id_chosen_to_look_like_anothers_own_id_stops_nothing() -> None:
     victim = an_operation("CREATE", "User", a_user(2))
     apply(an_operation("CREATE", "User", a_user(1), id=victim.origin.own_id))
