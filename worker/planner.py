@@ -35,6 +35,7 @@ class Planned(Generic[Item]):
     it now waits for every earlier operation on the entities it touches or names, and blocks others no wider than before.
     ``goes_alone``: it is sent as a message of its own, because it failed or because its batch killed its worker. Others
     that wait wider do not wait for it: retries may last for minutes, and many such would wait one after the other.
+    ``is_condemned``: it is to be buried, by another message than its batch's: nothing rides behind it, nor it behind others.
     """
 
     seq: int
@@ -43,6 +44,7 @@ class Planned(Generic[Item]):
     item: Item
     waits_wider: bool = False
     goes_alone: bool = False
+    is_condemned: bool = False
     is_taken: bool = False
     depends_on: set[int] = field(default_factory=set)
     followers: list[Planned[Item]] = field(default_factory=list)
@@ -272,7 +274,8 @@ class Planner(Generic[Item]):
             planned.is_taken = True
             self._in_batches += 1
             batch.append(planned)
-            riding.add(planned.seq)
+            if not planned.is_condemned:
+                riding.add(planned.seq)
             size += planned.size
             for follower in planned.followers:
                 if not follower.is_taken and follower.depends_on <= riding and self._may_ride(follower, riding):
@@ -298,7 +301,7 @@ class Planner(Generic[Item]):
             return False
         if planned.waits_wider:
             return not planned.depends_on and not self._must_wait_wider(planned)
-        return planned.depends_on <= riding
+        return not planned.depends_on if planned.is_condemned else planned.depends_on <= riding
 
     # ------------------------------------------------------------------------------------------- what came of a batch
 

@@ -196,7 +196,9 @@ class Scheduler:
         goes_alone = entry.goes_alone or entry.attempts > 0
         if self.holding.is_on and task.verdict is not None:
             goes_alone = True  # in a batch, what rides behind it would be applied beside its burial
-        planned = Planned(entry.seq, held_keys(entry, keys), task.size, task, entry.waits_wider, goes_alone)
+        is_condemned = task.verdict is not None
+        keys = held_keys(entry, keys)
+        planned = Planned(entry.seq, keys, task.size, task, entry.waits_wider, goes_alone, is_condemned)
         return None if self._add(planned) else planned
 
     def _add(self, planned: Planned[Task]) -> bool:

@@ -147,6 +147,20 @@ def test_what_cannot_be_decoded_is_buried_with_its_reason(desk: Desk) -> None:
     assert desk.states() == [State.DEAD, State.DEAD]
 
 
+@pytest.mark.parametrize("is_valid_first", [True, False])
+def test_of_two_operations_of_one_id_the_later_waits_though_one_is_applied_and_one_buried(
+    desk: Desk, is_valid_first: bool
+) -> None:
+    messages = [update("a", 1), ("a", b"no json")]
+    desk.append(*(messages if is_valid_first else reversed(messages)))
+
+    (first,) = desk.dispatch()
+    desk.settle(first, Outcome.APPLIED if is_valid_first else Outcome.DEAD)
+    (second,) = desk.dispatch()
+
+    assert [first.actor, second.actor] == ([APPLY_OPERATIONS, BURY] if is_valid_first else [BURY, APPLY_OPERATIONS])
+
+
 def test_a_failed_operation_goes_alone_with_the_schedule_s_wait(desk: Desk) -> None:
     desk.append(update("a", 1))
     (sent,) = desk.dispatch()
