@@ -179,8 +179,10 @@ def _execute(actions: Sequence[RowAction]) -> list[list[str] | None]:
     if isinstance(first, Update):
         changes = [(action.id, action.values) for action in actions if isinstance(action, Update)]
         row_ids = {row_id for row_id, _ in changes}
-        is_complete = statements.update_rows(entity, changes) == len(row_ids)
-        there = row_ids if is_complete else statements.lock_rows(entity, sorted(row_ids))
+        changed = statements.update_rows(entity, changes)
+        there = row_ids if changed == len(row_ids) else statements.lock_rows(entity, sorted(row_ids))
+        if len(there) > changed:  # one has come since the UPDATE, by others: what is there is to be changed too
+            statements.update_rows(entity, [(row_id, values) for row_id, values in changes if row_id in there])
         return [[cache_key(name, row_id)] if row_id in there else None for row_id, _ in changes]
     doomed = lock_cascade(entity, [action.id for action in actions if isinstance(action, Delete)])
     statements.delete_rows(entity, doomed)

@@ -483,6 +483,26 @@ def test_no_child_slips_into_a_cascade_that_is_being_read(
     application.shutdown()
 
 
+def test_a_row_that_comes_while_an_update_asks_for_it_is_changed_and_not_only_called_so(
+    mariadb: MariaDBServer, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(create_user(1, id=1))
+    lock_rows = statements.lock_rows
+
+    def after_another_has_come(*arguments: Any) -> set[int]:
+        columns = "id, nombre, apellido, email, password_hash, contacto_celular"
+        insert = f"INSERT INTO usuarios ({columns}) VALUES (2, 'Ana', 'Rojas', 'ana@x.co', '-', '3001234567')"
+        mariadb.execute(insert, database=bound)
+        return lock_rows(*arguments)
+
+    monkeypatch.setattr(statements, "lock_rows", after_another_has_come)
+
+    result = apply(update("User", 1, firstName="Eva"), update("User", 2, firstName="Eva"))
+
+    assert outcomes(result) == [APPLIED, APPLIED]
+    assert rows("SELECT nombre FROM usuarios") == [("Eva",), ("Eva",)]
+
+
 # ------------------------------------------------------------------------------------------------- fencing and outages
 
 
