@@ -116,6 +116,8 @@ _UNAVAILABLE = {
     1874,  # the same of InnoDB itself
     1881,
     1637,  # too many transactions that write, InnoDB has no room for one more
+    1665,  # the binary log takes statements only, and READ COMMITTED writes rows: for somebody to set otherwise
+    1598,  # no binary log to be written
     1047,  # Galera: the node is not ready
     3,  # error writing a file, as 1026
     1021,  # disk full
