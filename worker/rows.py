@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import peewee
 
-from entities import database, statements
+from entities import database, ledger, statements
 from entities.cache_value import cache_key
 from entities.cascade import lock_cascade
 from entities.operations import Delete, Insert, RowAction, Update
@@ -142,6 +142,8 @@ class RowRunner:
         if self._stops_at_failure:
             raise Failed
         self._look_again()
+        if failure.kind is FailureKind.UNEXPECTED:
+            ledger.ask_to_write()  # where no write is taken at all, that is an outage, whatever number the server has for it
         record = f"{_LIST_NAMES[type(action)]}[{number}]" if len(work.actions) > 1 else ""
         reason = explain(failure, action, record)
         if failure.kind is FailureKind.REFUSED:

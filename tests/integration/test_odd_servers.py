@@ -128,3 +128,29 @@ def test_a_server_that_was_started_so_that_it_takes_no_writes_is_an_outage(
     finally:
         database.close()
         server.kill()
+
+
+def test_an_account_that_may_write_nothing_any_more_is_an_outage(mariadb: MariaDBServer, bound: str) -> None:
+    apply(create_user(1, id=1))
+    mariadb.execute("CREATE OR REPLACE USER reader@'127.0.0.1'")
+    mariadb.execute(f"GRANT SELECT ON `{bound}`.* TO reader@'127.0.0.1'")
+    database.close()
+    database.open_database(DatabaseConfig(host="127.0.0.1", port=mariadb.port, user="reader", name=bound))
+
+    with pytest.raises(DatabaseUnavailable, match="1142"):
+        apply(update("User", 1, firstName="b"), is_alone=True)
+
+
+def test_an_account_that_may_not_write_one_of_the_tables_is_a_failure_of_those_who_need_it(
+    mariadb: MariaDBServer, bound: str
+) -> None:
+    apply(create_user(1, id=1), create_user(2, id=2))
+    mariadb.execute("CREATE OR REPLACE USER modest@'127.0.0.1'")
+    for rights, table in (("SELECT", "*"), ("ALL", "settled_operations"), ("ALL", "emprendimientos")):
+        mariadb.execute(f"GRANT {rights} ON `{bound}`.{table} TO modest@'127.0.0.1'")
+    database.close()
+    database.open_database(DatabaseConfig(host="127.0.0.1", port=mariadb.port, user="modest", name=bound))
+
+    result = apply(update("User", 1, firstName="b"), create("Business", userId=2, name="x"))
+
+    assert outcomes(result) == [FAILED, APPLIED]
