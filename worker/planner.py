@@ -36,6 +36,7 @@ class Planned(Generic[Item]):
     ``goes_alone``: it is sent as a message of its own, because it failed or because its batch killed its worker. Others
     that wait wider do not wait for it: retries may last for minutes, and many such would wait one after the other.
     ``is_condemned``: it is to be buried, by another message than its batch's: nothing rides behind it, nor it behind others.
+    ``has_waited``: it has waited as wide as it can, see `Planner._end_a_standstill`.
     """
 
     seq: int
@@ -45,6 +46,7 @@ class Planned(Generic[Item]):
     waits_wider: bool = False
     goes_alone: bool = False
     is_condemned: bool = False
+    has_waited: bool = False
     is_taken: bool = False
     depends_on: set[int] = field(default_factory=set)
     followers: list[Planned[Item]] = field(default_factory=list)
@@ -409,6 +411,22 @@ class Planner(Generic[Item]):
                 self._ready_wide.discard(seq)
                 if planned is not None:
                     self._queue_if_ready(planned)
+        if self._ready_wide and not self._ready and not self._ready_alone:
+            self._end_a_standstill()
+
+    def _end_a_standstill(self) -> None:
+        """If all that could run waits wider and nothing is under way, have the first of them wait no longer.
+
+        It waits for an earlier operation that, be it parked, waits for it: for one that came into the window after it. So does a
+        dead letter that is replayed in its old place, and what it held.
+        """
+        if self._parked is not None and self._parked.count and self._has_changed_since_unpark:
+            return  # those that are parked are offered again first
+        if not any(planned.is_taken for planned in self._window.values()):
+            first = self._window[min(self._ready_wide)]
+            first.has_waited = True
+            self._ready_wide.discard(first.seq)
+            self._queue_if_ready(first)
 
     def _note_seq(self, seqs: list[int], seq: int) -> None:
         if len(seqs) > 4 * self.max_operations:  # finished ones behind an unfinished first would stay for ever
@@ -418,6 +436,8 @@ class Planner(Generic[Item]):
 
     def _must_wait_wider(self, planned: Planned[Item]) -> bool:
         """Whether an earlier operation on one of its entities is unfinished, in the window or parked."""
+        if planned.has_waited:
+            return False
         if self._parked is not None and self._parked.first_seq < planned.seq:
             return True
         for entity in planned.writeset.entities:

@@ -164,6 +164,19 @@ def test_what_waits_wider_waits_for_all_earlier_ones_on_its_entities() -> None:
     assert [p.seq for p in planner.take(10, 10**9)] == [2]
 
 
+def test_what_waits_wider_does_not_wait_for_one_that_waits_for_it() -> None:
+    """A letter that was replayed keeps its place, before what is in the window already."""
+    planner: Planner[StreamOperation] = Planner(100, 1000)
+    planner.add(planned(2, an_operation("in the window", "CREATE", "Business", {"id": 2, "userId": 1, "name": "b"})))
+    planner.take(10, 1000)
+    planner.add(planned(1, an_operation("replayed", "CREATE", "Business", {"id": 1, "userId": 1, "name": "a"})))
+    planner.hand_back(2, waits_wider=True)
+
+    batch = planner.take(10, 1000)
+
+    assert [one.item.operation_id for one in batch] == ["in the window", "replayed"]
+
+
 def test_what_waits_wider_blocks_others_no_wider_than_before() -> None:
     planner: Planner[StreamOperation] = Planner(100, 10**9)
     for seq in (1, 2, 3):
