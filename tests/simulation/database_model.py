@@ -18,6 +18,7 @@ from entities.database import DatabaseConfig, SQLiteFile
 from entities.registry import all_entities
 from entities.schema import create_application_tables
 from tests.support.streams import FIRST_GENERATED
+from worker.messages import Batch, Verdicts
 
 #: How long (s) a statement waits for a lock.
 LOCK_WAIT_S = 5.0
@@ -29,8 +30,8 @@ class Session:
     def __init__(self) -> None:
         self.state: Any = peewee._ConnectionState()  # type: ignore[attr-defined]
         self.is_lost = False
-        #: For the checker: which outbox the transaction works for, in which epoch, and which lines it has written.
-        self.outbox_id, self.epoch = "", 0
+        #: For the checker: for what the transaction works, and which lines it has written.
+        self.sent: Batch | Verdicts | None = None
         self.lines: list[Any] = []
 
 

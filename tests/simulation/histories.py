@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -36,13 +37,21 @@ def _database() -> ModelSQLite:
     return database
 
 
-def judge(plan: Plan, tell: Callable[[str], None] | None = None) -> tuple[str, ...]:
-    """Run a history; what is wrong with it. An exception that production code lets out of a thread is a fault, too."""
+def judge(
+    plan: Plan, tell: Callable[[str], None] | None = None, happened: Counter[tuple[str, str]] | None = None
+) -> tuple[str, ...]:
+    """Run a history; what is wrong with it. An exception that production code lets out of a thread is a fault, too.
+
+    Parameters:
+      happened: counts what really happened.
+    """
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         world = World(plan, _database(), tell)
         world.run()
+        if happened is not None:
+            happened.update(world.happened)
         return tuple(faults_of(world))
     except Exception as error:
         return (f"a thread ended by {type(error).__name__}: {error}",)
@@ -50,8 +59,17 @@ def judge(plan: Plan, tell: Callable[[str], None] | None = None) -> tuple[str, .
         logging.disable(level)
 
 
-def run(seeds: Sequence[int], processes: int) -> Iterator[tuple[int, list[Failure]]]:
-    """Run the histories of these seeds; after each portion how many it was, and those that failed."""
+@dataclass(frozen=True)
+class Portion:
+    """Some histories: how many, those that failed, and what happened in them, and how often."""
+
+    count: int
+    failures: list[Failure]
+    happened: Counter[tuple[str, str]]
+
+
+def run(seeds: Sequence[int], processes: int) -> Iterator[Portion]:
+    """Run the histories of these seeds, and tell of each portion."""
     portions = [seeds[start : start + PORTION] for start in range(0, len(seeds), PORTION)]
     if processes == 1:
         yield from map(_run_portion, portions)
@@ -60,12 +78,13 @@ def run(seeds: Sequence[int], processes: int) -> Iterator[tuple[int, list[Failur
         yield from pool.imap_unordered(_run_portion, portions)
 
 
-def _run_portion(seeds: Sequence[int]) -> tuple[int, list[Failure]]:
+def _run_portion(seeds: Sequence[int]) -> Portion:
     gc.disable()  # a history is all cycles, and short: they are collected together, which saves a sixth of the time
     gc.freeze()  # and the collector then need not walk through what was there before
     try:
-        judged = ((seed, judge(plan_of(seed))) for seed in seeds)
-        return len(seeds), [Failure(seed, faults) for seed, faults in judged if faults]
+        happened = Counter[tuple[str, str]]()
+        judged = ((seed, judge(plan_of(seed), happened=happened)) for seed in seeds)
+        return Portion(len(seeds), [Failure(seed, faults) for seed, faults in judged if faults], happened)
     finally:
         gc.collect()
         gc.unfreeze()

@@ -10,22 +10,28 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
 
 from entities import ledger, writesets
 from outbox.letters import Letters
+from outbox.queries import Queries
+from tests.simulation import directed
+from tests.simulation.plan import Plan, plan_of
 from worker import apply, assignment, outcomes
 from worker.applier import Applier
 from worker.batch_run import BatchRun
 from worker.cache.rows import Cache
 from worker.dispatcher import Dispatcher
+from worker.holding import Holding
 from worker.intake import Intake
+from worker.lanes import Lanes
 from worker.ledger_desk import LedgerDesk
 from worker.planner import Planner
 from worker.reading import Reading
 from worker.scheduler import Scheduler
+from worker.telling import Telling
 from worker.tenure import Tenure
 from worker.turns import Turns
 from worker.work import Work
@@ -35,19 +41,22 @@ from worker.work import Work
 class Mutant:
     """``rule``: what is broken. ``function``: where, and ``old`` becomes ``new`` in its source.
 
-    ``noticed_after``: so many histories from seed 0 on, when it was measured.
+    ``history``: which one, told with each seed; None: the one that is drawn from the seed. ``noticed_after``: so many histories
+    from seed 0 on, when it was measured.
     """
 
     rule: str
     function: Any
     old: str
     new: str
+    history: Plan | None = None
     noticed_after: int = 1
 
     @property
-    def seeds(self) -> range:
+    def plans(self) -> Iterator[Plan]:
         """The histories of the test: the one that noticed it, and more, since what a seed's history is changes with the code."""
-        return range(self.noticed_after - 1, self.noticed_after + 200)
+        for seed in range(self.noticed_after - 1, self.noticed_after + 200):
+            yield plan_of(seed) if self.history is None else replace(self.history, seed=seed)
 
     def __str__(self) -> str:
         return self.rule
@@ -164,62 +173,211 @@ MUTANTS = (
         "letter.incarnation",
         noticed_after=30,
     ),
-)
-
-#: Not noticed within 600 histories when it was measured. Some are covered by another rule (a late message by the ledger, a batch
-#: sent twice by the ledger, what was in flight by the window, which reads it all the same); others need a rarer coincidence.
-SELDOM_NOTICED = (
+    Mutant(
+        "a topic made anew is the same generation",
+        assignment.made_anew,
+        "start.generation + 1",
+        "start.generation",
+    ),
+    Mutant(
+        "the record before a start is not looked at",
+        Reading._verified,
+        "if start.check is None:",
+        "if True:",
+    ),
+    Mutant(
+        "nobody asks the database which topic it was",
+        Tenure.decide,
+        "any(needs_memory(commit) for commit in event.commits.values())",
+        "False",
+    ),
+    Mutant(
+        "an operation without an id is named alike in all of the topic's lives",
+        Intake.append,
+        "Origin(record.topic, generation,",
+        "Origin(record.topic, 0,",
+    ),
+    Mutant(
+        "what only the outbox has of a deleted topic is put aside with the rest",
+        Intake.begin,
+        "min(position.generation, start.generation)",
+        "0",
+        directed.THE_OUTBOX_ALONE_HAS_A_DELETED_TOPIC,
+    ),
+    Mutant(
+        "operations are sent before the database knows their topic",
+        Turns._may_dispatch,
+        " and self._tenure.is_remembered",
+        "",
+        directed.LOST_BEFORE_THE_DATABASE_KNOWS_THE_TOPIC,
+    ),
+    Mutant(
+        "a log that is shorter than the remembered one is the same",
+        assignment._start_from_memory,
+        "if log.end <= remembered.last.offset:",
+        "if False:",
+    ),
+    Mutant(
+        "a log that is shorter than the outbox's position is the same",
+        assignment.where_to_start,
+        "if log.end < known.next_offset:\n            return Start(Why.MADE_ANEW, known.generation + 1, log.begin)\n"
+        "        offset",
+        "offset",
+    ),
     Mutant(
         "a message of an older epoch is applied",
         apply._stop_if_fenced,
         "if current_epoch >",
         "if False and current_epoch >",
+        directed.BATCHES_OF_AN_OLDER_EPOCH,
     ),
-    Mutant("a disk that comes back keeps its old entries", Intake.begin, "if start.archives and", "if False and"),
     Mutant(
-        "what was in flight is not released at a start",
-        Tenure.begin,
-        "self._refusals.insist(self._outbox.release_dispatched)",
-        "0",
+        "a disk that comes back keeps its old entries",
+        Intake.begin,
+        "if start.archives and",
+        "if False and",
+        directed.A_DISK_THAT_HAS_COUNTED_MORE_GENERATIONS,
+    ),
+    Mutant(
+        "a disk that comes back puts aside its last generation only",
+        Intake.begin,
+        "min(position.generation, start.generation)",
+        "position.generation",
+        directed.A_DISK_THAT_HAS_COUNTED_MORE_GENERATIONS,
     ),
     Mutant(
         "an operation that the ledger knows syncs no cache",
         Work.settled_as,
         "self.applied(line.touched)",
         "self.applied(())",
+        directed.KILLED_BEFORE_THE_CACHE_IS_TOLD,
     ),
     Mutant(
-        "a commit does not take the leases away",
-        Cache.invalidate,
-        "for name in (key, _lease(key))",
-        "for name in (key,)",
+        "a commit does not forget what is cached",
+        Applier._finish,
+        "self._cache.invalidate(sync)",
+        "pass",
+        directed.THE_SYNC_OF_THE_CACHE_IS_LOST,
     ),
-    Mutant("a commit does not forget what is cached", Applier._finish, "self._cache.invalidate(sync)", "pass"),
     Mutant(
         "an UPDATE of a unique value takes no key",
         writesets._take_for_update,
         "exclusive.add(whole)",
         "pass",
-    ),
-    Mutant(
-        "who leaves early does not pass on what it waits for",
-        Planner._release,
-        "for blocker in unfinished:\n            if blocker.seq not in",
-        "for blocker in ():\n            if blocker.seq not in",
-    ),
-    Mutant(
-        "a batch is lost when it is missed once",
-        Dispatcher._judge,
-        "if before is not None and before.was_missing:",
-        "if True:",
+        directed.A_VALUE_THAT_IS_TAKEN_NEXT,
     ),
     Mutant(
         "an outcome of another incarnation counts",
         Scheduler.weigh,
         "and planned.item.operation.incarnation == line.incarnation",
         "",
+        directed.A_COPY_OF_A_LETTER_THAT_IS_REPLAYED,
     ),
+    Mutant("nothing waits behind a dead letter", Holding.holds, "if self._lanes else None", "if False else None"),
+    Mutant(
+        "what rides behind a dead letter in its batch does not wait for it",
+        BatchRun._hold_lanes,
+        "if self._holds_lanes else ()",
+        "if False else ()",
+    ),
+    Mutant(
+        "what is held holds nothing in its turn",
+        Lanes.hold,
+        "self._add(first, set(filter(is_row, writeset.exclusive)))",
+        "pass",
+    ),
+    Mutant(
+        "a letter that is decided on lets nothing go",
+        Turns._notice_the_desk,
+        "self.scheduler.let_go(letters)",
+        "pass",
+    ),
+    Mutant("after a start letters hold nothing", Scheduler.open, "self.holding.look_at_letters()", "pass"),
+    Mutant(
+        "a replayed letter without a row is not read again",
+        Lanes.open,
+        "if letter not in self._lanes",
+        "if rows and letter not in self._lanes",
+        directed.A_REPLAYED_LETTER_WITHOUT_A_ROW,
+    ),
+    Mutant(
+        "what a letter from the ledger held is read again from the letter on",
+        Lanes.first_seq,
+        "min(letter, lane.after_seq + 1)",
+        "letter",
+        directed.HELD_BEHIND_A_LETTER_FROM_THE_LEDGER,
+    ),
+    Mutant(
+        "a standstill does not end",
+        Planner._end_a_standstill,
+        "first.has_waited = True",
+        "return",
+        directed.A_LETTER_REPLAYED_BEFORE_WHAT_IS_UNDER_WAY,
+    ),
+    Mutant(
+        "nobody is told of letters from the ledger",
+        Tenure.take_letters,
+        "announce=self._deaths is not None",
+        "announce=False",
+    ),
+    Mutant("nobody is told of a death", Turns._record, "announce=self._deaths is not None", "announce=False"),
+    Mutant(
+        "a death counts as told when it is handed over",
+        Telling.go_on,
+        "self._hand_over(portion)",
+        "self._hand_over(portion)\n"
+        "            self._outbox.forget_announcements([one.announcement_id for one in portion])",
+    ),
+)
+
+#: Rules that cover each other: broken alone, neither does harm; broken together, they are noticed in this history.
+COVERED = (
+    (
+        Mutant(
+            "what was in flight is not released at a start",
+            Tenure.begin,
+            "self._refusals.insist(self._outbox.release_dispatched)",
+            "0",
+        ),
+        Mutant(
+            "the window holds nothing that is in flight",
+            Queries.window,
+            "self._sql(_WINDOW_TEXT, (after_seq, after_seq, limit))",
+            "self._sql(_OF_STATE.format(State.PENDING) + ' ORDER BY seq LIMIT ?', (after_seq, limit))",
+        ),
+        directed.IN_FLIGHT_AT_A_START,
+    ),
+    (
+        Mutant(
+            "a commit does not take the leases away",
+            Cache.invalidate,
+            "for name in (key, _lease(key))",
+            "for name in (key,)",
+        ),
+        Mutant(
+            "rows are not locked while they are cached", Cache._fill_portion, "with database.transaction():", "if True:"
+        ),
+        directed.A_FILL_THAT_LOSES_ITS_CONNECTION,
+    ),
+)
+
+#: Not noticed, since what the rule is for cannot happen here, or something else mends it.
+SELDOM_NOTICED = (
+    # The ledger and the fence make a second copy harmless: all that is lost is work.
+    Mutant(
+        "a batch is lost when it is missed once",
+        Dispatcher._judge,
+        "if before is not None and before.was_missing:",
+        "if True:",
+    ),
+    # The model's transactions run one at a time, so no copy is faster between the question to the ledger and the write.
     Mutant("duplicate key is believed at once", LedgerDesk.look_again, "self._raise_if_changed()", "pass"),
+    Mutant(
+        "who leaves early does not pass on what it waits for",
+        Planner._release,
+        "for blocker in unfinished:\n            if blocker.seq not in",
+        "for blocker in ():\n            if blocker.seq not in",
+    ),
 )
 
 

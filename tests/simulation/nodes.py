@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -15,17 +15,23 @@ import peewee
 import redis
 from kafka.errors import KafkaError
 
+from entities.ledger import SettledOperation
 from outbox import schema
+from outbox.announcements import Announcement
+from outbox.models import ANNOUNCEMENTS, ARCHIVED_ENTRIES, ENTRIES, PARTITION_LOGS
+from outbox.records import NO_TIMESTAMP
 from outbox.store import Outbox
 from tests.simulation.broker_model import ModelBroker, Queued
 from tests.simulation.database_model import Session
-from tests.simulation.kafka_model import ModelConsumer
+from tests.simulation.kafka_model import ModelConsumer, ModelProducer
 from tests.simulation.threads import FOREVER, Thread
+from worker.announcer import Announcer
 from worker.applier import Applier, declare_actors
 from worker.cache import Cache
 from worker.dispatcher import Dispatcher
 from worker.events import Event
 from worker.health import DatabaseMonitor
+from worker.messages import Batch, Verdicts
 from worker.reading import Reading
 from worker.settlements import SettlementReader, settlements_key
 from worker.turns import Turns
@@ -40,11 +46,19 @@ FIRST_IDLE_S, LONGEST_IDLE_S = 0.2, 4.0
 EVENTS_A_TURN = 4
 
 
+_SEQ_TEXT = (
+    "SELECT seq, coalesce(first_seq, seq), incarnation FROM {} "
+    f"WHERE log_id = (SELECT id FROM {PARTITION_LOGS} WHERE generation = ? AND partition = ?) AND offset = ?"
+)
+
+
 class Disk(Outbox):
     """An outbox in memory. It outlives the processes that have it open; ``is_full``: nothing can be written."""
 
     is_full = False
     desk_writes = 0
+    #: Whether anything ever waited behind a dead letter.
+    has_held = False
 
     @classmethod
     def made(cls, number: int, now_ms: Callable[[], int]) -> Disk:
@@ -59,6 +73,32 @@ class Disk(Outbox):
             raise sqlite3.OperationalError("database or disk is full")
         # A savepoint in a transaction changes nothing here, and costs a third of a history's statements.
         return nullcontext() if self.database.in_transaction() else super().transaction()
+
+    def places(self) -> list[tuple[int, int, int]]:
+        """Kafka's timestamp, partition and offset of all that it has from there, but for what was put aside."""
+        text = (
+            f"SELECT kafka_timestamp, partition, offset FROM {ENTRIES} JOIN {PARTITION_LOGS} AS log ON log_id = log.id"
+        )
+        return [place for place in self._sql(text).fetchall() if place[0] != NO_TIMESTAMP]
+
+    @property
+    def has_to_tell(self) -> bool:
+        """Whether somebody is still to be told of a death or a discard."""
+        return self._sql(f"SELECT 1 FROM {ANNOUNCEMENTS} LIMIT 1").fetchone() is not None
+
+    def place_in_order(self, line: SettledOperation) -> int | None:
+        """The seq of the run that this line of the ledger is about; None if the outbox has it no more."""
+        for table in (ENTRIES, ARCHIVED_ENTRIES):
+            row = self._sql(_SEQ_TEXT.format(table), (line.generation, line.partition, line.offset)).fetchone()
+            if row is not None:
+                seq, first_seq, incarnation = row
+                # a replay has moved the entry since, but what is settled is the run before it
+                return int(first_seq if incarnation > line.incarnation else seq)
+        return None
+
+    def hold(self, held: Sequence[tuple[int, int]]) -> int:
+        self.has_held |= bool(held)
+        return super().hold(held)
 
     def data_version(self) -> int:
         """One connection stands for ingest's and the desk's, so SQLite's own number never changes."""
@@ -163,12 +203,16 @@ class Ingest(Process):
         self.monitor = DatabaseMonitor(settings, tell, world.database, outbox_id, clock, world.now_ms)
         self.reader = SettlementReader(world.broker_redis, outbox_id, tell)
         self.dispatcher = Dispatcher(broker, outbox_id, tell, settings.lease_ms / 1000, clock)
+        self.announcer = None
+        if settings.topic_dead_letters:
+            self.announcer = Announcer(settings, tell, lambda: ModelProducer(world.letters, world.chance))
         self.turns = Turns(
             settings,
             self.disk,
             self.reading,
             self.monitor,
             self.dispatcher,
+            self.announcer,
             clock=clock,
             now_ms=world.now_ms,
             pause=world.sleep,
@@ -182,7 +226,15 @@ class Ingest(Process):
         self.thread("kafka", self._read, self._read_due)
         self.thread("database-monitor", self._look, self._look_due)
         self.thread("settlements", self._settle, self._settle_due)
+        if self.announcer is not None:
+            self._portion: Sequence[Announcement] | None = None
+            self.thread("announcer", self._announce, self._announce_due)
         self.thread("dispatcher", self.dispatcher.step, lambda: world.now if self.dispatcher.has_jobs else FOREVER)
+
+    @property
+    def has_noticed_the_desk(self) -> bool:
+        """Whether it has seen all that the operator did."""
+        return self.turns._data_version == self.disk.desk_writes
 
     # ---------------------------------------------------------------------------------------------- its threads' steps
 
@@ -193,7 +245,9 @@ class Ingest(Process):
         self.turns.go_on(events)
         if events or self.turns.scheduler.just_sent:
             self._turn.wake(self.world.now)
-            self._poll.wake(self.world.now)
+            reading = self.reading
+            if reading._to_commit or reading._asked or reading._merge._heads or self.consumer.paused():
+                self._poll.wake(self.world.now)
         self._turn.sleep(self.world.now)
 
     def _turn_due(self) -> float:
@@ -231,6 +285,20 @@ class Ingest(Process):
         server = self.world.broker_redis
         return self.world.now if not server.is_down and server._data.get(self._settlements) else FOREVER
 
+    def _announce(self) -> None:
+        assert self.announcer is not None
+        self._portion = self._portion or self.announcer._portions.get_nowait()
+        try:
+            self.announcer.tell_portion(self._portion or ())
+            self._portion = None
+        except KafkaError:
+            self.announcer._disconnect()
+            self.world.sleep(0.5)
+
+    def _announce_due(self) -> float:
+        assert self.announcer is not None
+        return self.world.now if self._portion or not self.announcer._portions.empty() else FOREVER
+
 
 class Worker(Process):
     """A worker process of one thread."""
@@ -252,13 +320,12 @@ class Worker(Process):
     def _work(self) -> None:
         queued = self.world.queues.take(self, self.world.plan.sizes.is_fair)
         if queued is not None:
-            session = self.world.database.session
-            session.outbox_id, session.epoch = _sender_of(queued.message)
+            self.world.database.session.sent = _sent_in(queued.message)
             self._broker.work_off(queued)
 
 
-def _sender_of(message: dramatiq.Message[Any]) -> tuple[str, int]:
-    """Which outbox has sent a batch or verdicts, and in which epoch."""
+def _sent_in(message: dramatiq.Message[Any]) -> Batch | Verdicts | None:
+    """What a message has applied or buried; None if it does neither."""
     what = message.args[0]
-    batch = what["args"][0] if isinstance(what, dict) and "args" in what else what
-    return getattr(batch, "outbox_id", ""), getattr(batch, "epoch", 0)
+    sent = what["args"][0] if isinstance(what, dict) and "args" in what else what
+    return sent if isinstance(sent, Batch | Verdicts) else None

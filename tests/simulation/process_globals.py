@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from dramatiq.middleware import retries
 
 from entities import base, ledger
-from worker import apply, fault_points, reading
+from worker import apply, fault_points, reading, settlements
+from worker.cache import lists
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -43,12 +44,14 @@ def lent_to(world: World) -> Iterator[None]:
     ledger.time = SimpleNamespace(time_ns=lambda: world.now_ms() * 1_000_000)  # type: ignore[assignment]
     apply.random = world.chance  # type: ignore[assignment]
     apply.time = SimpleNamespace(sleep=world.sleep)  # type: ignore[assignment]
+    lists.time = SimpleNamespace(monotonic=world.clock)  # type: ignore[assignment]
+    settlements.time = SimpleNamespace(monotonic=lambda: 0.0)  # type: ignore[assignment]  # nobody counts workers here
     try:
         yield
     finally:
         fault_points.handle(None)
         ledger.record, ledger.turn = record, turn
-        ledger.time = apply.time = time
+        ledger.time = apply.time = lists.time = settlements.time = time
         apply.random = random
         retries.traceback = traceback
         reading.PORTION = before[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Literal
 
 from tests.simulation.plan import Sizes
 from worker.settings import Settings, load_settings
@@ -17,11 +18,21 @@ def settings_of(sizes: Sizes) -> Settings:
         sizes.batch_max_operations,
         sizes.window_max_operations,
         sizes.buffer_records,
+        "hold" if sizes.holds_lanes else "pass",
+        "dead-letters" if sizes.announces else "",
     )
 
 
 @cache
-def _settings_of(retries: int, batches: int, of_a_batch: int, of_the_window: int, buffered: int) -> Settings:
+def _settings_of(
+    retries: int,
+    batches: int,
+    of_a_batch: int,
+    of_the_window: int,
+    buffered: int,
+    policy: Literal["pass", "hold"],
+    topic_dead_letters: str,
+) -> Settings:
     return replace(
         _usual_settings(),
         max_retry_attempts=retries,
@@ -29,6 +40,8 @@ def _settings_of(retries: int, batches: int, of_a_batch: int, of_the_window: int
         batch_max_operations=of_a_batch,
         window_max_operations=of_the_window,
         partition_buffer_records=buffered,
+        dead_letter_policy=policy,
+        topic_dead_letters=topic_dead_letters,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from tests.simulation import histories
+from tests.simulation.directed import DIRECTED
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import plan_of
 
@@ -16,13 +18,21 @@ PROCESSES = min(2, os.cpu_count() or 1)
 
 @pytest.mark.timeout(1_500)
 def test_no_history_breaks_a_promise() -> None:
-    failures = [failure for _, failed in histories.run(range(HISTORIES), processes=PROCESSES) for failure in failed]
+    portions = histories.run(range(HISTORIES), processes=PROCESSES)
+    failures = [failure for portion in portions for failure in portion.failures]
 
     if failures:
         first = min(failures, key=lambda failure: failure.seed)
         pytest.fail(
             f"{len(failures)} of {HISTORIES} histories failed\n{histories.explained(first.seed)}", pytrace=False
         )
+
+
+@pytest.mark.parametrize("name", DIRECTED)
+def test_no_directed_history_breaks_a_promise(name: str) -> None:
+    faults = [fault for seed in range(10) for fault in histories.judge(replace(DIRECTED[name], seed=seed))]
+
+    assert faults == []
 
 
 def test_a_seed_tells_the_same_history_again() -> None:

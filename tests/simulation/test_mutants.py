@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.simulation import histories
-from tests.simulation.mutants import MUTANTS, Mutant
-from tests.simulation.plan import plan_of
+from tests.simulation.mutants import COVERED, MUTANTS, Mutant
+from tests.simulation.plan import Plan
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_broken_rule_is_noticed(mutant: Mutant) -> None:
     with mutant.at_work():
-        noticed = any(histories.judge(plan_of(seed)) for seed in mutant.seeds)
+        noticed = any(map(histories.judge, mutant.plans))
+
+    assert noticed
+
+
+@pytest.mark.parametrize(("one", "other", "history"), COVERED, ids=str)
+def test_two_rules_that_cover_each_other_are_missed_together(one: Mutant, other: Mutant, history: Plan) -> None:
+    with one.at_work(), other.at_work():
+        noticed = any(histories.judge(replace(history, seed=seed)) for seed in range(200))
 
     assert noticed

@@ -7,20 +7,23 @@ the database, the outboxes, the cache and Kafka is for `tests.simulation.checker
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from entities import ledger
+from outbox.records import Entry
 from tests.simulation.broker_model import ModelQueues
 from tests.simulation.database_model import ModelSQLite, Session
-from tests.simulation.kafka_model import Topic
+from tests.simulation.kafka_model import LetterTopic, Topic
 from tests.simulation.nodes import Disk, Ingest, Process, Worker
-from tests.simulation.plan import Fault, Kind, Plan
+from tests.simulation.plan import Fault, Kind, Operation, Plan
 from tests.simulation.process_globals import lent_to
 from tests.simulation.redis_model import ModelRedis
 from tests.simulation.settings import settings_of
 from tests.simulation.threads import FOREVER, Killed, Thread
 from worker.fault_points import Point
+from worker.messages import Batch, Origin
 
 TOPIC = "db-operations-buffer"
 
@@ -28,11 +31,64 @@ TOPIC = "db-operations-buffer"
 EPOCH_MS = 1_700_000_000_000
 STEP_S = 0.002
 
+#: Kafka's timestamps of a topic that was made anew are later by this (ms), so that they tell the one from the other.
+LIFE_MS = 1_000_000
+
 #: How long a killed process is away (s).
 RESTART_S = 1.0
 
 #: A history that still moves after so many steps is one that does not come to rest.
 MOST_STEPS = 6_000
+
+#: At the end dead letters that hold others are decided on so often; but for the first times all are discarded.
+ROUNDS_AT_THE_DESK, REPLAYED_IN = 20, 2
+
+#: What is told of a fault at a point that nobody came to.
+NEVER_REACHED = "nobody comes to the point at which it was to happen"
+
+
+@dataclass(frozen=True)
+class Produced:
+    """A message that was sent, and where it came to stand. ``life``: how often the topic had been made anew by then."""
+
+    operation: Operation
+    life: int
+    offset: int
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        return self.life, self.operation.partition, self.offset
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A line of the ledger: the outbox whose message wrote it, in which epoch, and the operation's seq there."""
+
+    outbox_id: str
+    epoch: int
+    seq: int | None
+    line: ledger.SettledOperation
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A dead letter was replayed or discarded at the desk of an outbox, after so many lines of the ledger had been written."""
+
+    after: int
+    outbox_id: str
+    operation_id: str
+    incarnation: int
+    kind: Kind
+
+
+def origin_of(line: ledger.SettledOperation) -> Origin:
+    """Where the operation stood that this line is about."""
+    return Origin(line.topic, line.generation, line.partition, line.offset)
+
+
+def life_at(kafka_timestamp: int) -> int:
+    """In which life of the topic a record with Kafka's timestamp (ms) was sent."""
+    return (kafka_timestamp - EPOCH_MS) // LIFE_MS
 
 
 class World:
@@ -58,12 +114,21 @@ class World:
         self._is_calm = False
         self.settings = settings_of(plan.sizes)
         self.topic = Topic(TOPIC, plan.sizes.partitions)
-        self.produced: list[tuple[Any, int]] = []
+        self.letters = LetterTopic()
+        #: How often what happened, for the table of what histories cover.
+        self.happened: Counter[tuple[str, str]] = Counter()
+        self.produced: list[Produced] = []
+        #: Where records stood that the active ingest had in its outbox when the topic was deleted: only there they still are.
+        self.owed: set[tuple[int, int, int]] = set()
         self.broker_redis = ModelRedis(self.now_ms)
         self.cache_redis = ModelRedis(self.now_ms)
         self.queues = ModelQueues(self.broker_redis, self.clock, self.chance)
-        #: Lines of the ledger in the order of their commits: the outbox whose message wrote it, its epoch, and the line.
-        self.committed: list[tuple[str, int, ledger.SettledOperation]] = []
+        #: Lines of the ledger in the order of their commits.
+        self.committed: list[Committed] = []
+        #: What the operator did, in order.
+        self.decisions: list[Decision] = []
+        #: So many of them may be lost with the disk that they were made on.
+        self.lost_decisions = 0
         self.disks: list[Disk] = []
         self.ingests: list[Ingest] = []
         self.workers = [Worker(self, f"worker{number + 1}") for number in range(plan.sizes.workers)]
@@ -90,8 +155,11 @@ class World:
                     thread.kill()
 
     def _run_while_faults_come(self) -> None:
-        while self._faults or self._operations or self._later:
+        """Until the last fault has happened, or nobody comes any more to the points of those that are left."""
+        while self._faults or self._operations or self._later or self._armed:
             upcoming = [one.at for one in (*self._faults[:1], *self._operations[:1])]
+            if not upcoming and not self._later and self.is_at_rest:
+                return
             if not self._step() and upcoming:
                 self.steps = max(self.steps, *upcoming[:1], min(upcoming))
             elif not upcoming and self.steps > MOST_STEPS // 2:
@@ -101,8 +169,10 @@ class World:
     def _let_happen(self) -> None:
         while self._operations and self._operations[0].at <= self.steps:
             operation = self._operations.pop(0)
-            offset = self.topic.produce(operation.partition, EPOCH_MS + operation.timestamp, operation.raw)
-            self.produced.append((operation, offset))
+            life = self.topic.life
+            timestamp = EPOCH_MS + operation.timestamp + life * LIFE_MS
+            offset = self.topic.produce(operation.partition, timestamp, operation.raw)
+            self.produced.append(Produced(operation, life, offset))
             if self._tell:
                 self._say(f"{operation} is produced at offset {offset}")
         while self._faults and self._faults[0].at <= self.steps:
@@ -150,14 +220,29 @@ class World:
             self.database.session = self.database._rescue
 
     def _run_until_quiet(self) -> None:
+        """Until nothing moves any more; what dead letters hold then, the operator lets go."""
         limit = self.steps + MOST_STEPS
-        while self.steps < limit and self._step() and not self.is_quiet:
-            pass
+        for number in range(1 + ROUNDS_AT_THE_DESK):
+            while self.steps < limit and self._step() and not self.is_at_rest:
+                pass
+            if self.is_quiet or not self.is_at_rest:
+                return
+            self._decide_on_all(is_last=number >= REPLAYED_IN)
+
+    def _decide_on_all(self, is_last: bool) -> None:
+        letters = self.active.disk.dead_letters()
+        for letter in letters:
+            self._decide(Kind.DISCARD if is_last or self.chance.random() < 0.3 else Kind.REPLAY, [letter])
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is left to be done: all is read and settled, no message waits, and nobody is in the middle of
-        something (a worker that slept past its lease comes to its end, too)."""
+        """Whether nothing is left to be done."""
+        return self.is_at_rest and not self.active.disk.counts().held
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing moves: all is read and settled or waits for the operator, no message waits, and nobody is in the
+        middle of something (a worker that slept past its lease comes to its end, too)."""
         active = self.active
         return (
             active.turns.scheduler.epoch is not None
@@ -165,8 +250,10 @@ class World:
             and not self.queues.messages
             and not active.consumer.has_news
             and active.turns.scheduler.in_flight_operations == 0
+            and active.has_noticed_the_desk
             and not any(thread.is_inside for process in (*self.ingests, *self.workers) for thread in process.threads)
-            and active.disk.counts().unsettled == 0
+            and (counts := active.disk.counts()).unsettled == counts.held
+            and not active.disk.has_to_tell
             and self._read_to() == [len(log) for log in self.topic.logs]
         )
 
@@ -222,7 +309,14 @@ class World:
         return process is self.active or isinstance(process, Worker)
 
     def _note_commit(self, session: Session) -> None:
-        self.committed += [(session.outbox_id, session.epoch, line) for line in session.lines]
+        sent = session.sent
+        if sent is not None and session.lines:
+            (disk,) = [disk for disk in self.disks if disk.outbox_id == sent.outbox_id]
+            # As they ran: new lines are written before old ones are changed.
+            members = sent.operations if isinstance(sent, Batch) else sent.verdicts
+            turns = {member.origin: number for number, member in enumerate(members)}
+            lines = sorted(session.lines, key=lambda line: turns[origin_of(line)])
+            self.committed += [Committed(disk.outbox_id, sent.epoch, disk.place_in_order(line), line) for line in lines]
         if self._tell:
             for line in session.lines:
                 self._say(f"committed: {line.operation_id}#{line.incarnation} {line.outcome} {line.reason}")
@@ -231,6 +325,7 @@ class World:
 
     def _happen(self, fault: Fault, process: Process | None) -> None:
         self._say(f"FAULT {fault}{f' in {process.name}' if process else ''}")
+        self.happened[fault.kind.value, str(fault.point or "")] += 1
         worker = process if isinstance(process, Worker) else self.chance.choice(self.workers)
         match fault.kind:
             case Kind.KILL_INGEST:
@@ -247,6 +342,8 @@ class World:
                 self._take_over(self.chance.choice(self.disks), 0.0)
             case Kind.REBALANCE:
                 self.topic.assign_to(self.active.consumer if self.active.is_alive else None)
+            case Kind.MADE_ANEW:
+                self._make_the_topic_anew(fault.seconds)
             case Kind.BROKEN_FETCH:
                 if self.active.is_alive:
                     self.active.consumer.breaks_next_fetch = True
@@ -283,6 +380,9 @@ class World:
                 disk = self.active.disk
                 disk.is_full = True
                 self._do_in(fault.seconds, lambda: setattr(disk, "is_full", False))
+            case Kind.LETTERS_REFUSED:
+                self.letters.refuses = True
+                self._do_in(fault.seconds, lambda: setattr(self.letters, "refuses", False))
             case Kind.REPLAY | Kind.DISCARD:
                 self._use_the_desk(fault.kind)
 
@@ -311,21 +411,37 @@ class World:
                 self._do_in(lives_on_s, before.kill)
             elif ingest.is_alive and (ingest is before or ingest.disk is disk):
                 ingest.kill()
+        self.owed.clear()  # what only a lost disk had is lost; should it come back, it is put aside
+        self.lost_decisions = len(self.decisions)
         self.active = self._new_ingest(disk)
         self.active.start()
         self.topic.assign_to(self.active.consumer)
 
+    def _make_the_topic_anew(self, unnoticed_s: float) -> None:
+        disk = self.active.disk
+        if not disk.database.in_transaction():
+            self.owed |= {(life_at(timestamp), *place) for timestamp, *place in disk.places()}
+        self.topic.make_anew()
+        self._do_in(unnoticed_s, lambda: self.topic.assign_to(self.active.consumer if self.active.is_alive else None))
+
     def _use_the_desk(self, kind: Kind) -> None:
         disk = self.active.disk
-        if disk.is_full or disk.database.in_transaction():
+        if not disk.is_full and not disk.database.in_transaction():
+            self._decide(kind, disk.dead_letters()[: None if kind is Kind.REPLAY else 1])
+
+    def _decide(self, kind: Kind, letters: Sequence[Entry]) -> None:
+        disk, ids = self.active.disk, [letter.entry_id for letter in letters]
+        if not letters:
             return
-        letters = [entry.entry_id for entry in disk.dead_letters()]
-        if letters:
-            disk.desk_writes += 1
-            if kind is Kind.REPLAY:
-                disk.replay(letters, who="operator", why="mended")
-            else:
-                disk.discard(letters[:1], who="operator", why="not wanted")
+        disk.desk_writes += 1
+        for letter in letters:
+            self._say(f"the operator: {kind.value}: {letter.operation_id}")
+            decision = Decision(len(self.committed), disk.outbox_id, letter.operation_id, letter.incarnation, kind)
+            self.decisions.append(decision)
+        if kind is Kind.REPLAY:
+            disk.replay(ids, who="operator", why="mended")
+        else:
+            disk.discard(ids, who="operator", why="not wanted")
 
     def _redis_is_back(self) -> None:
         self.broker_redis.is_down = self.cache_redis.is_down = False
@@ -335,6 +451,8 @@ class World:
 
     def _end_all_faults(self) -> None:
         self._say("all faults end")
+        for fault, _ in self._armed:
+            self.happened[NEVER_REACHED, str(fault.point)] += 1
         self._armed.clear()
         self._redis_is_back()
         self._database_is_back()
@@ -354,8 +472,11 @@ class World:
     # ---------------------------------------------------------------------------------------------------- its processes
 
     def _new_disk(self) -> Disk:
-        self.disks.append(Disk.made(len(self.disks) + 1, self.now_ms))
-        return self.disks[-1]
+        disk = Disk.made(len(self.disks) + 1, self.now_ms)
+        if self.plan.sizes.holds_lanes:
+            disk.note_policy(holds_lanes=True)
+        self.disks.append(disk)
+        return disk
 
     def _new_ingest(self, disk: Disk) -> Ingest:
         ingest = Ingest(self, f"ingest{len(self.ingests) + 1}", disk)

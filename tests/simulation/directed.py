@@ -1,0 +1,111 @@
+"""Histories that are not drawn: each leads to a coincidence that drawing seldom meets. The seed still chooses who runs next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.simulation.plan import Fault, Kind, Operation, Plan, Sizes
+from tests.support.streams import a_user
+from worker.fault_points import Point
+
+
+def _send(
+    name: str, at: int, type: str, entity: str, data: dict[str, Any], *, partition: int = 0, is_anonymous: bool = False
+) -> Operation:
+    return Operation(name, partition, at, at, type, entity, data, is_anonymous)
+
+
+def _plan(sizes: Sizes, *happenings: Operation | Fault) -> Plan:
+    in_time = sorted(happenings, key=lambda one: one.at)
+    return Plan(
+        0,
+        sizes,
+        tuple(one for one in in_time if isinstance(one, Operation)),
+        tuple(one for one in in_time if isinstance(one, Fault)),
+    )
+
+
+_ANA = _send("ana", 0, "CREATE", "User", a_user("ana@x.co", id=1))
+_EVA = _send("eva", 60, "UPDATE", "User", {"id": 1, "firstName": "Eva"})
+_ORPHAN = _send("orphan", 0, "CREATE", "Business", {"userId": 1, "name": "b"})
+_ORPHAN_OF_ROW_1 = _send("orphan", 0, "CREATE", "Business", {"id": 1, "userId": 1, "name": "b"})
+
+A_REPLAYED_LETTER_WITHOUT_A_ROW = _plan(Sizes(holds_lanes=True), _ORPHAN, Fault(Kind.REPLAY, 60))
+
+HELD_BEHIND_A_LETTER_FROM_THE_LEDGER = _plan(
+    Sizes(holds_lanes=True),
+    _ORPHAN_OF_ROW_1,
+    Fault(Kind.TAKE_OVER, 60),
+    _send("follows", 60, "UPDATE", "Business", {"id": 1, "name": "c"}),
+)
+
+A_LETTER_REPLAYED_BEFORE_WHAT_IS_UNDER_WAY = _plan(
+    Sizes(holds_lanes=True, max_in_flight_batches=1, batch_max_operations=3, interruptions=0.8),
+    _send("first", 0, "CREATE", "Business", {"id": 2, "userId": 2, "name": "b"}),
+    _send("second", 0, "CREATE", "Business", {"id": 1, "userId": 2, "name": "c"}),
+    Fault(Kind.REPLAY, 82),
+)
+
+A_DISK_THAT_HAS_COUNTED_MORE_GENERATIONS = _plan(
+    Sizes(workers=3, batch_max_operations=1, interruptions=0.3),
+    _ORPHAN_OF_ROW_1,
+    Fault(Kind.MADE_ANEW, 13),
+    Fault(Kind.TAKE_OVER, 23),
+    _send("other", 31, "DELETE", "User", {"id": 2}),
+    _send("another", 43, "DELETE", "User", {"id": 1}),
+    Fault(Kind.COME_BACK, 78),
+)
+
+THE_OUTBOX_ALONE_HAS_A_DELETED_TOPIC = _plan(
+    Sizes(interruptions=0.1),
+    Fault(Kind.PAUSE_WORKER, 1, seconds=15.0),
+    _ANA,
+    Fault(Kind.MADE_ANEW, 30),
+    Fault(Kind.REBALANCE, 38),
+)
+
+LOST_BEFORE_THE_DATABASE_KNOWS_THE_TOPIC = _plan(
+    Sizes(interruptions=0.1),
+    _send("without", 40, "CREATE", "User", a_user("ana@x.co"), is_anonymous=True),
+    Fault(Kind.MADE_ANEW, 40, Point.COMMITTED_ROWS),
+    Fault(Kind.TAKE_OVER, 40, Point.COMMITTED_ROWS),
+    _send("another", 100, "CREATE", "User", a_user("beto@x.co"), is_anonymous=True),
+)
+
+KILLED_BEFORE_THE_CACHE_IS_TOLD = _plan(Sizes(), _ANA, _EVA, Fault(Kind.KILL_WORKER, 60, Point.COMMITTED_ROWS))
+
+THE_SYNC_OF_THE_CACHE_IS_LOST = _plan(Sizes(), _ANA, _EVA, Fault(Kind.DROP_MESSAGE, 60, Point.SETTLED))
+
+A_VALUE_THAT_IS_TAKEN_NEXT = _plan(
+    Sizes(workers=2, batch_max_operations=1, is_fair=False, interruptions=0.1),
+    _ANA,
+    _send("takes", 60, "UPDATE", "User", {"id": 1, "email": "carla@x.co"}),
+    _send("wants", 61, "CREATE", "User", a_user("carla@x.co")),
+)
+
+A_COPY_OF_A_LETTER_THAT_IS_REPLAYED = _plan(
+    Sizes(workers=2, interruptions=0.3),
+    _ORPHAN,
+    Fault(Kind.DOUBLE_MESSAGE, 0, Point.BURIED),
+    Fault(Kind.REPLAY, 0, Point.SETTLED, 3),  # it waits, it fails, it dies
+)
+
+BATCHES_OF_AN_OLDER_EPOCH = _plan(
+    Sizes(batch_max_operations=1, is_fair=False),
+    *(_send(name, 0, "CREATE", "User", a_user(f"{name}@x.co")) for name in "abcdef"),
+    Fault(Kind.PAUSE_WORKER, 0, Point.PICKED_UP, seconds=4.0),
+    Fault(Kind.TAKE_OVER, 0, Point.SENT, 5),
+)
+
+A_FILL_THAT_LOSES_ITS_CONNECTION = _plan(
+    Sizes(workers=3, interruptions=0.3),
+    _ANA,
+    Fault(Kind.CONNECTION_DROPPED, 0, Point.READ),
+    _send("eva", 8, "UPDATE", "User", {"id": 1, "firstName": "Eva"}),
+    _send("luz", 16, "UPDATE", "User", {"id": 1, "firstName": "Luz"}),
+    _send("sol", 24, "UPDATE", "User", {"id": 1, "firstName": "Sol"}),
+)
+
+IN_FLIGHT_AT_A_START = _plan(Sizes(), _ANA, Fault(Kind.KILL_INGEST, 0, Point.PICKED_UP), Fault(Kind.FLUSH_BROKER, 30))
+
+DIRECTED = {name: plan for name, plan in list(globals().items()) if isinstance(plan, Plan)}
