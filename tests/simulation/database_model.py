@@ -151,7 +151,11 @@ class ModelSQLite(SQLiteFile):
             if number == 1213:
                 self._undo()
             raise _error(number, "Deadlock found when trying to get lock")
-        return super()._execute_cursor(sql, params)  # type: ignore[misc]
+        try:
+            return self._connection.execute(sql, params or ())  # straight away, without Peewee's hooks and logs
+        except sqlite3.Error:
+            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+                raise
 
     def _check(self) -> None:
         if self.session.is_lost or self.is_down:
