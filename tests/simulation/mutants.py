@@ -325,8 +325,7 @@ MUTANTS = (
         "a death counts as told when it is handed over",
         Telling.go_on,
         "self._hand_over(portion)",
-        "self._hand_over(portion)\n"
-        "            self._outbox.forget_announcements([one.announcement_id for one in portion])",
+        "self._hand_over(portion); self._outbox.forget_announcements([one.announcement_id for one in portion])",
     ),
 )
 

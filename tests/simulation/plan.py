@@ -58,7 +58,7 @@ WEIGHTS = {
     Kind.TAKE_OVER: 4,
     Kind.COME_BACK: 3,
     Kind.REBALANCE: 2,
-    Kind.MADE_ANEW: 4,
+    Kind.MADE_ANEW: 3,
     Kind.BROKEN_FETCH: 2,
     Kind.FLUSH_BROKER: 3,
     Kind.FLUSH_CACHE: 3,
@@ -201,7 +201,7 @@ def _in_time(those: Sequence[Timed]) -> tuple[Timed, ...]:
 def _operations_after(chance: random.Random, sizes: Sizes, before: Sequence[Operation], at: int) -> list[Operation]:
     """What is sent to a topic that was made anew at that step: something new, or the same again."""
     operations = []
-    for number in range(len(before), len(before) + chance.randint(1, 3)):
+    for number in range(len(before), len(before) + chance.randint(1, 2)):
         if before and chance.random() < 0.3:
             operation = replace(chance.choice(before), at=at + chance.randint(0, 30))
         else:
@@ -217,7 +217,7 @@ def _operations(chance: random.Random, sizes: Sizes) -> list[Operation]:
     count = min(chance.randint(1, 9) for _ in range(3))
     late = chance.random() < 0.6
     operations: list[Operation] = []
-    if chance.random() < 0.6:  # rows for the others to meet
+    if chance.random() < 0.5:  # rows for the others to meet
         rows = ("User", a_user("ana@x.co", id=1)), ("Business", {"id": 1, "userId": 1, "name": "first"})
         for number, (entity, data) in enumerate(rows):
             partition = chance.randrange(sizes.partitions)

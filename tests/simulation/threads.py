@@ -31,7 +31,7 @@ class Thread:
         self.name = name
         self.session = session
         self._step = step
-        self._due = due
+        self.work_due = due
         #: It outlives its steps: a greenlet for each step would cost as much as half of a step.
         self._greenlet: greenlet | None = None
         self._waits_for: Callable[[], bool] | None = None
@@ -42,7 +42,7 @@ class Thread:
     def due(self, now: float) -> float:
         if self.not_before > now and not (self._waits_for is not None and self._waits_for()):
             return self.not_before
-        return now if self.is_inside else self._due()
+        return now if self.is_inside else self.work_due()
 
     def run(self) -> None:
         """Go on until it is interrupted or its step is done. Raises what the step raises."""
