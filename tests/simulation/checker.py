@@ -22,8 +22,10 @@ from entities.writesets import invalid_writeset
 from outbox.models import ARCHIVED_ENTRIES, ENTRIES, PARTITION_LOGS
 from outbox.records import NO_TIMESTAMP
 from outbox.states import State
-from tests.simulation.plan import Kind, Operation
-from tests.simulation.world import Committed, Produced, World, life_at
+from tests.simulation.plan import Kind
+from tests.simulation.records import Committed, Produced, life_at
+from tests.simulation.rows import Rows, rows_of
+from tests.simulation.world import World
 from tests.support.streams import FIRST_GENERATED, Refused, StreamOperation
 from tests.support.streams import World as Serial
 
@@ -58,34 +60,6 @@ class Stored:
 Place = tuple[int, int, int]  # generation, partition, offset
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows that an operation is to write, and those that it names as parents."""
-
-    written: frozenset[str] = frozenset()
-    parents: frozenset[str] = frozenset()
-
-    @property
-    def all(self) -> frozenset[str]:
-        return self.written | self.parents
-
-    def precede(self, later: Rows, *, but_for_parents: bool) -> bool:
-        """Whether these must be written before the later ones are. ``but_for_parents``: whoever is to write a parent may pass."""
-        if not self.written.isdisjoint(later.all):
-            return True
-        return not but_for_parents and not later.written.isdisjoint(self.parents)
-
-
-def rows_of(operation: Operation) -> Rows:
-    """The rows that an operation of the histories names by their ids."""
-    data = operation.data or {}
-    written = {f"{operation.entity}:{data['id']}"} if "id" in data else set()
-    records = data.get("records", [data])
-    named = (("User", "userId"), ("Business", "businessId"))
-    parents = {f"{entity}:{record[key]}" for record in records for entity, key in named if key in record}
-    return Rows(frozenset(written), frozenset(parents))
-
-
 def faults_of(world: World) -> list[str]:
     """What is wrong with this history, in words; empty if nothing is."""
     if not world.is_quiet:
@@ -113,6 +87,7 @@ class _Judge:
         self._world = world
         self._outboxes = {disk.outbox_id: _entries(disk) for disk in world.disks}
         self._produced: dict[tuple[int | None, int, int], Produced] = {one.place: one for one in world.produced}
+        self._settled_by = {(one.outbox_id, one.line.operation_id) for one in world.committed}
         self._ids = [self._ids_of(produced) for produced in world.produced]
         self._raws = {
             operation_id: produced.operation.raw
@@ -123,14 +98,15 @@ class _Judge:
 
     def _ids_of(self, produced: Produced) -> set[str]:
         """Under which ids the service knows it; without one of its own it is named for its place, and for the generation of the
-        topic: which one that is, the outboxes say."""
+        topic: which one that is, the outboxes say. One that was lost with all that it had may have counted otherwise."""
         if not produced.operation.is_anonymous:
             return {produced.operation.operation_id}
         return {
             entry.operation_id
-            for entries in self._outboxes.values()
+            for outbox_id, entries in self._outboxes.items()
             for (_, partition, offset), entry in entries.items()
             if (entry.life, partition, offset) == produced.place
+            and (outbox_id == self._world.active.disk.outbox_id or (outbox_id, entry.operation_id) in self._settled_by)
         }
 
     def faults(self) -> Iterator[str]:
@@ -151,7 +127,15 @@ class _Judge:
                 yield f"lost: {produced.operation.operation_id} has no line in the ledger"
 
     def _mixed_up(self) -> Iterator[str]:
-        """A generation of a partition is one life of the topic."""
+        """A generation of a partition is one life of the topic, and a message without an id has a name of its own."""
+        names = Counter(
+            name
+            for produced, ids in zip(self._world.produced, self._ids, strict=True)
+            for name in (ids if produced.operation.is_anonymous else ())
+        )
+        for name, times in names.items():
+            if times > 1:
+                yield f"mixed up: {times} messages without an id are {name}"
         for outbox_id, entries in self._outboxes.items():
             lives = dict[tuple[int, int], int]()
             for (generation, partition, _), entry in entries.items():

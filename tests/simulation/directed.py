@@ -97,15 +97,43 @@ BATCHES_OF_AN_OLDER_EPOCH = _plan(
     Fault(Kind.TAKE_OVER, 0, Point.SENT, 5),
 )
 
-A_FILL_THAT_LOSES_ITS_CONNECTION = _plan(
-    Sizes(workers=3, interruptions=0.3),
+OVERTAKEN_WHILE_IT_FILLS_THE_CACHE = _plan(
+    Sizes(workers=2, interruptions=0.1),
     _ANA,
-    Fault(Kind.CONNECTION_DROPPED, 0, Point.READ),
-    _send("eva", 8, "UPDATE", "User", {"id": 1, "firstName": "Eva"}),
-    _send("luz", 16, "UPDATE", "User", {"id": 1, "firstName": "Luz"}),
-    _send("sol", 24, "UPDATE", "User", {"id": 1, "firstName": "Sol"}),
+    Fault(Kind.PAUSE_WORKER, 0, Point.READ, seconds=4.0),
+    _send("eva", 30, "UPDATE", "User", {"id": 1, "firstName": "Eva"}),
+    Fault(Kind.DROP_MESSAGE, 30, Point.SETTLED),
 )
 
-IN_FLIGHT_AT_A_START = _plan(Sizes(), _ANA, Fault(Kind.KILL_INGEST, 0, Point.PICKED_UP), Fault(Kind.FLUSH_BROKER, 30))
+IN_FLIGHT_AT_A_START = _plan(
+    Sizes(),
+    _ANA,
+    Fault(Kind.PAUSE_WORKER, 0, Point.PICKED_UP, seconds=1.0),
+    Fault(Kind.KILL_INGEST, 0, Point.SETTLEMENT_PUSHED),
+)
+
+KILLED_BEFORE_A_DEATH_IS_TOLD = _plan(Sizes(announces=True), _ORPHAN, Fault(Kind.KILL_INGEST, 0, Point.ANNOUNCING))
+
+WITHOUT_AN_ID_AT_ONE_PLACE_IN_TWO_LIVES = _plan(
+    Sizes(),
+    _send("first", 0, "CREATE", "User", a_user("ana@x.co"), is_anonymous=True),
+    Fault(Kind.MADE_ANEW, 60),
+    _send("second", 70, "CREATE", "User", a_user("beto@x.co"), is_anonymous=True),
+)
+
+A_COMMIT_TO_THE_TOPIC_THAT_FOLLOWS = _plan(
+    Sizes(),
+    *(_send(name, 0, "CREATE", "User", a_user(f"{name}@x.co")) for name in "abc"),
+    Fault(Kind.MADE_ANEW, 0, Point.COMMITTING, seconds=2.0),
+    _send("d", 100, "CREATE", "User", a_user("d@x.co")),
+)
+
+TAKEN_OVER_BEFORE_A_DEATH_IS_TOLD = _plan(
+    Sizes(holds_lanes=True, interruptions=0.1),
+    _ANA,
+    _send("dies", 1, "CREATE", "Business", {"id": 1, "userId": 2, "name": "b"}),
+    _send("follows", 2, "CREATE", "Business", {"id": 1, "userId": 1, "name": "c"}),
+    Fault(Kind.TAKE_OVER, 0, Point.BURIED),
+)
 
 DIRECTED = {name: plan for name, plan in list(globals().items()) if isinstance(plan, Plan)}

@@ -196,6 +196,7 @@ MUTANTS = (
         Intake.append,
         "Origin(record.topic, generation,",
         "Origin(record.topic, 0,",
+        directed.WITHOUT_AN_ID_AT_ONE_PLACE_IN_TWO_LIVES,
     ),
     Mutant(
         "what only the outbox has of a deleted topic is put aside with the rest",
@@ -223,6 +224,7 @@ MUTANTS = (
         "if log.end < known.next_offset:\n            return Start(Why.MADE_ANEW, known.generation + 1, log.begin)\n"
         "        offset",
         "offset",
+        directed.A_COMMIT_TO_THE_TOPIC_THAT_FOLLOWS,
     ),
     Mutant(
         "a message of an older epoch is applied",
@@ -279,6 +281,7 @@ MUTANTS = (
         BatchRun._hold_lanes,
         "if self._holds_lanes else ()",
         "if False else ()",
+        directed.TAKEN_OVER_BEFORE_A_DEATH_IS_TOLD,
     ),
     Mutant(
         "what is held holds nothing in its turn",
@@ -326,6 +329,7 @@ MUTANTS = (
         Telling.go_on,
         "self._hand_over(portion)",
         "self._hand_over(portion); self._outbox.forget_announcements([one.announcement_id for one in portion])",
+        directed.KILLED_BEFORE_A_DEATH_IS_TOLD,
     ),
 )
 
@@ -356,7 +360,7 @@ COVERED = (
         Mutant(
             "rows are not locked while they are cached", Cache._fill_portion, "with database.transaction():", "if True:"
         ),
-        directed.A_FILL_THAT_LOSES_ITS_CONNECTION,
+        directed.OVERTAKEN_WHILE_IT_FILLS_THE_CACHE,
     ),
 )
 

@@ -299,9 +299,13 @@ class Ingest(Process):
             self.announcer._disconnect()
             self.world.sleep(0.5)
 
+    @property
+    def is_announcing(self) -> bool:
+        """Whether dead letters are on their way to their topic."""
+        return self.announcer is not None and (self._portion is not None or not self.announcer._portions.empty())
+
     def _announce_due(self) -> float:
-        assert self.announcer is not None
-        return self.world.now if self._portion or not self.announcer._portions.empty() else FOREVER
+        return self.world.now if self.is_announcing else FOREVER
 
 
 class Worker(Process):

@@ -9,30 +9,25 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from entities import ledger
 from outbox.records import Entry
 from tests.simulation.broker_model import ModelQueues
 from tests.simulation.database_model import ModelSQLite, Session
 from tests.simulation.kafka_model import LetterTopic, Topic
 from tests.simulation.nodes import Disk, Ingest, Process, Worker
-from tests.simulation.plan import Fault, Kind, Operation, Plan
+from tests.simulation.plan import Fault, Kind, Plan
 from tests.simulation.process_globals import lent_to
+from tests.simulation.records import EPOCH_MS, LIFE_MS, Committed, Decision, Produced, life_at, origin_of
 from tests.simulation.redis_model import ModelRedis
 from tests.simulation.settings import settings_of
 from tests.simulation.threads import FOREVER, Killed, Thread
 from worker.fault_points import Point
-from worker.messages import Batch, Origin
+from worker.messages import Batch
 
 TOPIC = "db-operations-buffer"
 
-#: The virtual clock's beginning, in milliseconds since 1970, and what a step takes (s).
-EPOCH_MS = 1_700_000_000_000
+#: What a step takes (s).
 STEP_S = 0.002
-
-#: Kafka's timestamps of a topic that was made anew are later by this (ms), so that they tell the one from the other.
-LIFE_MS = 1_000_000
 
 #: How long a killed process is away (s).
 RESTART_S = 1.0
@@ -45,50 +40,6 @@ ROUNDS_AT_THE_DESK, REPLAYED_IN = 20, 2
 
 #: What is told of a fault at a point that nobody came to.
 NEVER_REACHED = "nobody comes to the point at which it was to happen"
-
-
-@dataclass(frozen=True)
-class Produced:
-    """A message that was sent, and where it came to stand. ``life``: how often the topic had been made anew by then."""
-
-    operation: Operation
-    life: int
-    offset: int
-
-    @property
-    def place(self) -> tuple[int, int, int]:
-        return self.life, self.operation.partition, self.offset
-
-
-@dataclass(frozen=True)
-class Committed:
-    """A line of the ledger: the outbox whose message wrote it, in which epoch, and the operation's seq there."""
-
-    outbox_id: str
-    epoch: int
-    seq: int | None
-    line: ledger.SettledOperation
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A dead letter was replayed or discarded at the desk of an outbox, after so many lines of the ledger had been written."""
-
-    after: int
-    outbox_id: str
-    operation_id: str
-    incarnation: int
-    kind: Kind
-
-
-def origin_of(line: ledger.SettledOperation) -> Origin:
-    """Where the operation stood that this line is about."""
-    return Origin(line.topic, line.generation, line.partition, line.offset)
-
-
-def life_at(kafka_timestamp: int) -> int:
-    """In which life of the topic a record with Kafka's timestamp (ms) was sent."""
-    return (kafka_timestamp - EPOCH_MS) // LIFE_MS
 
 
 class World:
@@ -252,6 +203,7 @@ class World:
             and not active.consumer.has_news
             and active.turns.scheduler.in_flight_operations == 0
             and active.has_noticed_the_desk
+            and not active.is_announcing
             and not any(thread.is_inside for process in (*self.ingests, *self.workers) for thread in process.threads)
             and (counts := active.disk.counts()).unsettled == counts.held
             and not active.disk.has_to_tell
