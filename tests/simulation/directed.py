@@ -136,4 +136,31 @@ TAKEN_OVER_BEFORE_A_DEATH_IS_TOLD = _plan(
     Fault(Kind.TAKE_OVER, 0, Point.BURIED),
 )
 
+HELD_BY_WHAT_IS_HELD = _plan(
+    Sizes(holds_lanes=True),
+    _ANA,
+    _send("business", 1, "CREATE", "Business", {"id": 1, "userId": 1, "name": "b"}),
+    _send("dies", 2, "CREATE", "User", a_user("ana@x.co", id=2)),
+    _send("is held", 3, "UPDATE", "Business", {"id": 1, "userId": 2}),
+    _send("follows", 4, "UPDATE", "Business", {"id": 1, "name": "c"}),
+    _send("mends", 60, "UPDATE", "User", {"id": 1, "email": "beto@x.co"}),
+    Fault(Kind.REPLAY, 100),
+)
+
+HELD_AFTER_A_START = _plan(
+    Sizes(holds_lanes=True),
+    _ANA,
+    _send("dies", 1, "CREATE", "Business", {"id": 1, "userId": 2, "name": "b"}),
+    Fault(Kind.KILL_INGEST, 50),
+    _send("follows", 60, "CREATE", "Business", {"id": 1, "userId": 1, "name": "c"}),
+)
+
+LOST_BEFORE_A_DEATH_IS_TOLD = _plan(
+    Sizes(announces=True),
+    Fault(Kind.LETTERS_REFUSED, 0, seconds=30.0),
+    _ORPHAN,
+    _send("other", 50, "CREATE", "User", a_user("ana@x.co")),
+    Fault(Kind.TAKE_OVER, 80),
+)
+
 DIRECTED = {name: plan for name, plan in list(globals().items()) if isinstance(plan, Plan)}

@@ -84,7 +84,7 @@ MUTANTS = (
         ledger.raise_epoch,
         "_next_epoch.run(group=consumer_group, outbox_id=outbox_id, now=now_ms)",
         "pass",
-        noticed_after=19,
+        noticed_after=9,
     ),
     Mutant(
         "offsets are committed before the records are in the outbox",
@@ -93,36 +93,36 @@ MUTANTS = (
         "self._tell(Fetched(self._assignment, records))\n"
         "        from tests.simulation.mutants import commit_of\n"
         "        self._to_commit.update({r.partition: commit_of(r) for r in records})",
-        noticed_after=6,
+        noticed_after=9,
     ),
     Mutant(
         "a takeover goes on from the committed offset",
         assignment.where_to_start,
         "mark = min(metadata.mark, commit.offset)",
         "mark = commit.offset",
-        noticed_after=7,
+        noticed_after=9,
     ),
     Mutant(
         "the commit's mark is the position",
         Intake.commits,
         "position.next_offset if mark is None else min(mark, position.next_offset)",
         "position.next_offset",
-        noticed_after=7,
+        noticed_after=9,
     ),
     Mutant(
         "dead letters of the ledger are not taken over",
         Tenure.take_letters,
         "for letter in event.letters",
         "for letter in ()",
-        noticed_after=69,
+        noticed_after=9,
     ),
-    Mutant("lost batches are not looked for", Turns.go_on, "self._dispatcher.inspect(", "list(", noticed_after=14),
+    Mutant("lost batches are not looked for", Turns.go_on, "self._dispatcher.inspect(", "list(", noticed_after=59),
     Mutant(
         "an outage burns an attempt",
         outcomes.weigh_line,
         "case Outcome.FAILED | Outcome.WAITS:",
         "case Outcome.FAILED | Outcome.WAITS | Outcome.UNAVAILABLE:",
-        noticed_after=1,
+        noticed_after=2,
     ),
     Mutant(
         "what conflicts with a failed operation runs all the same",
@@ -136,7 +136,6 @@ MUTANTS = (
         LedgerDesk.write,
         "work.outcome in (Outcome.APPLIED, Outcome.DEAD)",
         "work.outcome is Outcome.DEAD",
-        noticed_after=1,
     ),
     Mutant(
         "operations do not wait for their parents",
@@ -150,46 +149,49 @@ MUTANTS = (
         Planner.add,
         "if parked is not None and parked.conflicts_with(planned.writeset):",
         "if False:",
-        noticed_after=102,
+        noticed_after=523,
     ),
     Mutant(
         "a resumed partition goes on where the library is",
         Reading._pause_and_resume,
         "self._consumer.seek(tp, self._fetched_to[partition])",
         "pass",
-        noticed_after=5,
+        noticed_after=103,
     ),
     Mutant(
         "what could not be read is skipped",
         Reading.go_back,
         "self._consumer.seek(TopicPartition(self._topic, partition), offset)",
         "pass",
-        noticed_after=117,
+        noticed_after=16,
     ),
     Mutant(
         "a replay is the same incarnation",
         Letters._replay,
         "1 + self._highest_incarnation(letter)",
         "letter.incarnation",
-        noticed_after=30,
+        noticed_after=6,
     ),
     Mutant(
         "a topic made anew is the same generation",
         assignment.made_anew,
         "start.generation + 1",
         "start.generation",
+        noticed_after=669,
     ),
     Mutant(
         "the record before a start is not looked at",
         Reading._verified,
         "if start.check is None:",
         "if True:",
+        noticed_after=669,
     ),
     Mutant(
         "nobody asks the database which topic it was",
         Tenure.decide,
         "any(needs_memory(commit) for commit in event.commits.values())",
         "False",
+        noticed_after=9,
     ),
     Mutant(
         "an operation without an id is named alike in all of the topic's lives",
@@ -211,12 +213,14 @@ MUTANTS = (
         " and self._tenure.is_remembered",
         "",
         directed.LOST_BEFORE_THE_DATABASE_KNOWS_THE_TOPIC,
+        noticed_after=6,
     ),
     Mutant(
         "a log that is shorter than the remembered one is the same",
         assignment._start_from_memory,
         "if log.end <= remembered.last.offset:",
         "if False:",
+        noticed_after=168,
     ),
     Mutant(
         "a log that is shorter than the outbox's position is the same",
@@ -239,6 +243,7 @@ MUTANTS = (
         "if start.archives and",
         "if False and",
         directed.A_DISK_THAT_HAS_COUNTED_MORE_GENERATIONS,
+        noticed_after=8,
     ),
     Mutant(
         "a disk that comes back puts aside its last generation only",
@@ -246,6 +251,7 @@ MUTANTS = (
         "min(position.generation, start.generation)",
         "position.generation",
         directed.A_DISK_THAT_HAS_COUNTED_MORE_GENERATIONS,
+        noticed_after=8,
     ),
     Mutant(
         "an operation that the ledger knows syncs no cache",
@@ -260,6 +266,7 @@ MUTANTS = (
         "self._cache.invalidate(sync)",
         "pass",
         directed.THE_SYNC_OF_THE_CACHE_IS_LOST,
+        noticed_after=4,
     ),
     Mutant(
         "an UPDATE of a unique value takes no key",
@@ -267,6 +274,7 @@ MUTANTS = (
         "exclusive.add(whole)",
         "pass",
         directed.A_VALUE_THAT_IS_TAKEN_NEXT,
+        noticed_after=14,
     ),
     Mutant(
         "an outcome of another incarnation counts",
@@ -274,28 +282,44 @@ MUTANTS = (
         "and planned.item.operation.incarnation == line.incarnation",
         "",
         directed.A_COPY_OF_A_LETTER_THAT_IS_REPLAYED,
+        noticed_after=9,
     ),
-    Mutant("nothing waits behind a dead letter", Holding.holds, "if self._lanes else None", "if False else None"),
+    Mutant(
+        "nothing waits behind a dead letter",
+        Holding.holds,
+        "if self._lanes else None",
+        "if False else None",
+        noticed_after=2,
+    ),
     Mutant(
         "what rides behind a dead letter in its batch does not wait for it",
         BatchRun._hold_lanes,
         "if self._holds_lanes else ()",
         "if False else ()",
         directed.TAKEN_OVER_BEFORE_A_DEATH_IS_TOLD,
+        noticed_after=6,
     ),
     Mutant(
         "what is held holds nothing in its turn",
         Lanes.hold,
         "self._add(first, set(filter(is_row, writeset.exclusive)))",
         "pass",
+        directed.HELD_BY_WHAT_IS_HELD,
     ),
     Mutant(
         "a letter that is decided on lets nothing go",
         Turns._notice_the_desk,
         "self.scheduler.let_go(letters)",
         "pass",
+        noticed_after=2,
     ),
-    Mutant("after a start letters hold nothing", Scheduler.open, "self.holding.look_at_letters()", "pass"),
+    Mutant(
+        "after a start letters hold nothing",
+        Scheduler.open,
+        "self.holding.look_at_letters()",
+        "pass",
+        directed.HELD_AFTER_A_START,
+    ),
     Mutant(
         "a replayed letter without a row is not read again",
         Lanes.open,
@@ -309,6 +333,7 @@ MUTANTS = (
         "min(letter, lane.after_seq + 1)",
         "letter",
         directed.HELD_BEHIND_A_LETTER_FROM_THE_LEDGER,
+        noticed_after=13,
     ),
     Mutant(
         "a standstill does not end",
@@ -322,6 +347,8 @@ MUTANTS = (
         Tenure.take_letters,
         "announce=self._deaths is not None",
         "announce=False",
+        directed.LOST_BEFORE_A_DEATH_IS_TOLD,
+        noticed_after=155,
     ),
     Mutant("nobody is told of a death", Turns._record, "announce=self._deaths is not None", "announce=False"),
     Mutant(
@@ -375,6 +402,8 @@ SELDOM_NOTICED = (
     ),
     # The model's transactions run one at a time, so no copy is faster between the question to the ledger and the write.
     Mutant("duplicate key is believed at once", LedgerDesk.look_again, "self._raise_if_changed()", "pass"),
+    # Who leaves early is settled by a late copy, or narrowed, while a third waits through it: test_planner has it.
+    # Who leaves early is settled by a late copy, or narrowed, while a third waits through it: test_planner has it.
     Mutant(
         "who leaves early does not pass on what it waits for",
         Planner._release,
