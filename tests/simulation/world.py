@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from outbox.records import Entry
 from tests.simulation.broker_model import ModelQueues
 from tests.simulation.database_model import ModelSQLite, Session
 from tests.simulation.kafka_model import LetterTopic, Topic
 from tests.simulation.nodes import Disk, Ingest, Process, Worker
-from tests.simulation.plan import Fault, Kind, Plan
+from tests.simulation.plan import Kind, Plan
 from tests.simulation.process_globals import lent_to
-from tests.simulation.records import EPOCH_MS, LIFE_MS, Committed, Decision, Produced, life_at, origin_of
+from tests.simulation.records import EPOCH_MS, LIFE_MS, Committed, Decision, Produced, origin_of
 from tests.simulation.redis_model import ModelRedis
 from tests.simulation.settings import settings_of
+from tests.simulation.strokes import Strokes
 from tests.simulation.threads import FOREVER, Killed, Thread
 from worker.fault_points import Point
 from worker.messages import Batch
@@ -29,17 +29,11 @@ TOPIC = "db-operations-buffer"
 #: What a step takes (s).
 STEP_S = 0.002
 
-#: How long a killed process is away (s).
-RESTART_S = 1.0
-
 #: A history that still moves after so many steps is one that does not come to rest.
 MOST_STEPS = 6_000
 
 #: At the end dead letters that hold others are decided on so often; but for the first times all are discarded.
 ROUNDS_AT_THE_DESK, REPLAYED_IN = 20, 2
-
-#: What is told of a fault at a point that nobody came to.
-NEVER_REACHED = "nobody comes to the point at which it was to happen"
 
 
 class World:
@@ -58,11 +52,10 @@ class World:
         self.chance = random.Random(plan.seed ^ 0x5EED)
         self._tell = tell
         self._current: tuple[Process, Thread] | None = None
-        self._armed: list[tuple[Fault, list[int]]] = []
+        self.strokes = Strokes(self)
         self._faults = list(plan.faults)
         self._operations = list(plan.operations)
-        self._later: list[tuple[float, Callable[[], None]]] = []
-        self._is_calm = False
+        self.later: list[tuple[float, Callable[[], None]]] = []
         self.settings = settings_of(plan.sizes)
         self.topic = Topic(TOPIC, plan.sizes.partitions)
         self.letters = LetterTopic()
@@ -86,7 +79,7 @@ class World:
         database.reset()
         database.wait = self._wait_for
         database.on_commit = self._note_commit
-        self.active = self._new_ingest(self._new_disk())
+        self.active = self.new_ingest(self.new_disk())
 
     # ----------------------------------------------------------------------------------------------------- its course
 
@@ -98,7 +91,7 @@ class World:
             for worker in self.workers:
                 worker.start()
             self._run_while_faults_come()
-            self._end_all_faults()
+            self.strokes.end_all()
             self._run_until_quiet()
         for process in (*self.ingests, *self.workers):
             for thread in process.threads:
@@ -107,9 +100,9 @@ class World:
 
     def _run_while_faults_come(self) -> None:
         """Until the last fault has happened, or nobody comes any more to the points of those that are left."""
-        while self._faults or self._operations or self._later or self._armed:
+        while self._faults or self._operations or self.later or self.strokes.are_armed:
             upcoming = [one.at for one in (*self._faults[:1], *self._operations[:1])]
-            if not upcoming and not self._later and self.is_at_rest:
+            if not upcoming and not self.later and self.is_at_rest:
                 return
             if not self._step() and upcoming:
                 self.steps = max(self.steps, *upcoming[:1], min(upcoming))
@@ -125,21 +118,21 @@ class World:
             offset = self.topic.produce(operation.partition, timestamp, operation.raw)
             self.produced.append(Produced(operation, life, offset))
             if self._tell:
-                self._say(f"{operation} is produced at offset {offset}")
+                self.say(f"{operation} is produced at offset {offset}")
         while self._faults and self._faults[0].at <= self.steps:
             fault = self._faults.pop(0)
             if fault.point is None:
-                self._happen(fault, None)
+                self.strokes.happen(fault, None)
             else:
-                self._armed.append((fault, [fault.nth]))
+                self.strokes.arm(fault)
 
     def _step(self) -> bool:
         """One thread's turn, or the clock moves on to the next; False if there is none."""
         self.steps += 1
         self.now += STEP_S
         now = self.now
-        while self._later and self._later[0][0] <= now:
-            self._later.pop(0)[1]()
+        while self.later and self.later[0][0] <= now:
+            self.later.pop(0)[1]()
         ready: list[tuple[Process, Thread]] = []
         first = FOREVER
         for process in (*self.ingests, *self.workers):
@@ -153,8 +146,8 @@ class World:
         if ready:
             self._run(*(ready[0] if len(ready) == 1 else self.chance.choice(ready)))
             return True
-        if self._later:
-            first = min(first, self._later[0][0])
+        if self.later:
+            first = min(first, self.later[0][0])
         if first == FOREVER:
             return False
         self.now = first
@@ -184,7 +177,7 @@ class World:
     def _decide_on_all(self, is_last: bool) -> None:
         letters = self.active.disk.dead_letters()
         for letter in letters:
-            self._decide(Kind.DISCARD if is_last or self.chance.random() < 0.3 else Kind.REPLAY, [letter])
+            self.strokes.decide(Kind.DISCARD if is_last or self.chance.random() < 0.3 else Kind.REPLAY, [letter])
 
     @property
     def is_quiet(self) -> bool:
@@ -246,20 +239,11 @@ class World:
         if self._current is None:
             return
         process, thread = self._current
-        for armed in list(self._armed):
-            fault, left = armed
-            if fault.point is point and self._concerns(fault, process):
-                left[0] -= 1
-                if left[0] <= 0:
-                    self._armed.remove(armed)
-                    self._happen(fault, process)
+        self.strokes.reached(point, process)
         if not process.is_alive:
             raise Killed
         if thread.not_before > self.now or self.chance.random() < self.plan.sizes.interruptions:
             self._interrupt(thread.not_before)
-
-    def _concerns(self, fault: Fault, process: Process) -> bool:
-        return process is self.active or isinstance(process, Worker)
 
     def _note_commit(self, session: Session) -> None:
         sent = session.sent
@@ -272,169 +256,37 @@ class World:
             self.committed += [Committed(disk.outbox_id, sent.epoch, disk.place_in_order(line), line) for line in lines]
         if self._tell:
             for line in session.lines:
-                self._say(f"committed: {line.operation_id}#{line.incarnation} {line.outcome} {line.reason}")
-
-    # ------------------------------------------------------------------------------------------------------ the faults
-
-    def _happen(self, fault: Fault, process: Process | None) -> None:
-        self._say(f"FAULT {fault}{f' in {process.name}' if process else ''}")
-        self.happened[fault.kind.value, str(fault.point or "")] += 1
-        worker = process if isinstance(process, Worker) else self.chance.choice(self.workers)
-        match fault.kind:
-            case Kind.KILL_INGEST:
-                self._kill(self.active)
-            case Kind.KILL_WORKER:
-                self._kill(worker)
-            case Kind.PAUSE_INGEST:
-                self.active.pause(fault.seconds)
-            case Kind.PAUSE_WORKER:
-                worker.pause(fault.seconds)
-            case Kind.TAKE_OVER:
-                self._take_over(self._new_disk(), fault.seconds)
-            case Kind.COME_BACK:
-                self._take_over(self.chance.choice(self.disks), 0.0)
-            case Kind.REBALANCE:
-                self.topic.assign_to(self.active.consumer if self.active.is_alive else None)
-            case Kind.MADE_ANEW:
-                self._make_the_topic_anew(fault.seconds)
-            case Kind.BROKEN_FETCH:
-                if self.active.is_alive:
-                    self.active.consumer.breaks_next_fetch = True
-            case Kind.FLUSH_BROKER:
-                self.broker_redis.flush()
-                self.queues.messages.clear()
-            case Kind.FLUSH_CACHE:
-                self.cache_redis.flush()
-            case Kind.REDIS_DOWN:
-                self.broker_redis.is_down = self.cache_redis.is_down = True
-                self._do_in(fault.seconds, self._redis_is_back)
-            case Kind.DROP_MESSAGE:
-                if self.queues.messages:
-                    self.queues.messages.remove(self.chance.choice(self.queues.messages))
-            case Kind.DOUBLE_MESSAGE:
-                if self.queues.messages:
-                    queued = self.chance.choice(self.queues.messages)
-                    self.queues.put_again(queued)
-            case Kind.LOSE_SETTLEMENTS:
-                self.broker_redis.flush()
-            case Kind.DATABASE_DOWN:
-                self.database.go_down()
-                self._do_in(fault.seconds, self._database_is_back)
-            case Kind.CONNECTION_DROPPED:
-                if self.database.holder is not None:
-                    self.database.drop(self.database.holder)
-            case Kind.COMMIT_LOST_BEFORE:
-                self.database.next_commit_breaks = "before"
-            case Kind.COMMIT_LOST_AFTER:
-                self.database.next_commit_breaks = "after"
-            case Kind.DEADLOCK:
-                self.database.next_statement_fails = 1213
-            case Kind.DISK_FULL:
-                disk = self.active.disk
-                disk.is_full = True
-                self._do_in(fault.seconds, lambda: setattr(disk, "is_full", False))
-            case Kind.LETTERS_REFUSED:
-                self.letters.refuses = True
-                self._do_in(fault.seconds, lambda: setattr(self.letters, "refuses", False))
-            case Kind.REPLAY | Kind.DISCARD:
-                self._use_the_desk(fault.kind)
-
-    def _kill(self, process: Process) -> None:
-        if not process.is_alive:
-            return
-        process.kill()
-        self._do_in(RESTART_S, lambda: self._restart(process))
-
-    def _restart(self, process: Process) -> None:
-        if process.is_alive or (isinstance(process, Ingest) and process is not self.active):
-            return
-        self._say(f"{process.name} starts again")
-        process.start()
-        if isinstance(process, Ingest):
-            self.topic.assign_to(process.consumer)
-
-    def _take_over(self, disk: Disk, lives_on_s: float) -> None:
-        """Another ingest becomes the active one. The one before lives on for a while; its disk is free when it is dead."""
-        before = self.active
-        if disk is before.disk:
-            self._kill(before)
-            return
-        for ingest in self.ingests:
-            if ingest is before and lives_on_s:
-                self._do_in(lives_on_s, before.kill)
-            elif ingest.is_alive and (ingest is before or ingest.disk is disk):
-                ingest.kill()
-        self.owed.clear()  # what only a lost disk had is lost; should it come back, it is put aside
-        self.lost_decisions = len(self.decisions)
-        self.active = self._new_ingest(disk)
-        self.active.start()
-        self.topic.assign_to(self.active.consumer)
-
-    def _make_the_topic_anew(self, unnoticed_s: float) -> None:
-        disk = self.active.disk
-        if not disk.database.in_transaction():
-            self.owed |= {(life_at(timestamp), *place) for timestamp, *place in disk.places()}
-        self.topic.make_anew()
-        self._do_in(unnoticed_s, lambda: self.topic.assign_to(self.active.consumer if self.active.is_alive else None))
-
-    def _use_the_desk(self, kind: Kind) -> None:
-        disk = self.active.disk
-        if not disk.is_full and not disk.database.in_transaction():
-            self._decide(kind, disk.dead_letters()[: None if kind is Kind.REPLAY else 1])
-
-    def _decide(self, kind: Kind, letters: Sequence[Entry]) -> None:
-        disk, ids = self.active.disk, [letter.entry_id for letter in letters]
-        if not letters:
-            return
-        disk.desk_writes += 1
-        for letter in letters:
-            self._say(f"the operator: {kind.value}: {letter.operation_id}")
-            decision = Decision(len(self.committed), disk.outbox_id, letter.operation_id, letter.incarnation, kind)
-            self.decisions.append(decision)
-        if kind is Kind.REPLAY:
-            disk.replay(ids, who="operator", why="mended")
-        else:
-            disk.discard(ids, who="operator", why="not wanted")
-
-    def _redis_is_back(self) -> None:
-        self.broker_redis.is_down = self.cache_redis.is_down = False
-
-    def _database_is_back(self) -> None:
-        self.database.is_down = False
-
-    def _end_all_faults(self) -> None:
-        self._say("all faults end")
-        for fault, _ in self._armed:
-            self.happened[NEVER_REACHED, str(fault.point)] += 1
-        self._armed.clear()
-        self._redis_is_back()
-        self._database_is_back()
-        self.database.next_commit_breaks = self.database.next_statement_fails = None
-        for _, then in self._later:
-            then()
-        self._later.clear()
-        for disk in self.disks:
-            disk.is_full = False
-        for process in (self.active, *self.workers):
-            self._restart(process)
-
-    def _do_in(self, seconds: float, then: Callable[[], None]) -> None:
-        self._later.append((self.now + seconds, then))
-        self._later.sort(key=lambda pair: pair[0])
+                self.say(f"committed: {line.operation_id}#{line.incarnation} {line.outcome} {line.reason}")
 
     # ---------------------------------------------------------------------------------------------------- its processes
 
-    def _new_disk(self) -> Disk:
+    def new_disk(self) -> Disk:
+        """An outbox in which nothing has happened yet."""
         disk = Disk.made(len(self.disks) + 1, self.now_ms)
         if self.plan.sizes.holds_lanes:
             disk.note_policy(holds_lanes=True)
         self.disks.append(disk)
         return disk
 
-    def _new_ingest(self, disk: Disk) -> Ingest:
+    def new_ingest(self, disk: Disk) -> Ingest:
+        """An ingest on this disk, not yet started."""
         ingest = Ingest(self, f"ingest{len(self.ingests) + 1}", disk)
         self.ingests.append(ingest)
         return ingest
+
+    def restart(self, process: Process) -> None:
+        """Start it again, unless it runs or another ingest has taken its place."""
+        if process.is_alive or (isinstance(process, Ingest) and process is not self.active):
+            return
+        self.say(f"{process.name} starts again")
+        process.start()
+        if isinstance(process, Ingest):
+            self.topic.assign_to(process.consumer)
+
+    def do_in(self, seconds: float, then: Callable[[], None]) -> None:
+        """Have this done so many seconds from now, or when all faults end."""
+        self.later.append((self.now + seconds, then))
+        self.later.sort(key=lambda pair: pair[0])
 
     def kill_thread(self, thread: Thread) -> None:
         """End a thread in the middle of what it does; its transactions are undone."""
@@ -449,6 +301,7 @@ class World:
         finally:
             self._current, self.database.session = current, session
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Tell what happens, if anybody wants to know."""
         if self._tell is not None:
             self._tell(f"{self.steps:5d} {self.now:8.3f} s  {line}")
