@@ -2,6 +2,9 @@
 worker that had them is dead. Dramatiq's own Retries middleware decides what follows a failed attempt.
 """
 
+# Dramatiq's own functions have no types.
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 import random
@@ -105,8 +108,8 @@ class ModelBroker(dramatiq.Broker):
     """
 
     def __init__(self, settings: Settings, client: Any, queues: ModelQueues, wait: Callable[[float], None]) -> None:
-        self.retries = Retries(max_retries=settings.max_retry_attempts, min_backoff=settings.retry_delay_ms)
-        super().__init__(middleware=[self.retries, CurrentMessage()])  # type: ignore[no-untyped-call]
+        self.retries: Any = Retries(max_retries=settings.max_retry_attempts, min_backoff=settings.retry_delay_ms)
+        super().__init__(middleware=[self.retries, CurrentMessage()])
         self.client = client
         self.queues_in_redis = queues
         self.patience = _Patience(wait)
@@ -124,8 +127,8 @@ class ModelBroker(dramatiq.Broker):
     def work_off(self, queued: Queued) -> None:
         """Run a message as Dramatiq's worker thread does: the actor, the middleware, the acknowledgement."""
         message = queued.message.copy()
-        proxy = dramatiq.broker.MessageProxy(message)  # type: ignore[attr-defined]
-        actor = self.get_actor(message.actor_name)  # type: ignore[no-untyped-call]
+        proxy = dramatiq.broker.MessageProxy(message)
+        actor = self.get_actor(message.actor_name)
         token = CurrentMessage._MESSAGE.set(message)
         try:
             actor(*message.args, **message.kwargs)

@@ -290,9 +290,9 @@ class _Judge:
             entity = entity_named(name)
             rows = values_for_share(entity, cached_names(entity, False), list(ids.values()))
             values = dict(cache_values(entity, rows, False))
-            for key in ids:
-                if self._world.cache_redis.get(key) != values.get(key):
-                    yield f"stale: {key}"
+            for row_key in ids:
+                if self._world.cache_redis.get(row_key) != values.get(row_key):
+                    yield f"stale: {row_key}"
 
     def _untrue_in_the_outbox(self) -> Iterator[str]:
         entries = self._active()
@@ -329,12 +329,33 @@ def _entries(disk: Any) -> dict[Place, Stored]:
     found: dict[Place, Stored] = {}
     for table in (ARCHIVED_ENTRIES, ENTRIES):
         rows = disk._sql(_ENTRIES_TEXT.format(table, PARTITION_LOGS))
-        for generation, partition, offset, seq, state, *rest, timestamp in rows:
+        for (
+            generation,
+            partition,
+            offset,
+            seq,
+            state,
+            attempts,
+            operation_id,
+            incarnation,
+            first_seq,
+            timestamp,
+        ) in rows:
             place = generation, partition, offset
             is_imported = timestamp == NO_TIMESTAMP
             before = found.get(place) if is_imported else None
-            life = (before and before.life) if is_imported else life_at(timestamp)
-            found[place] = Stored(table is ENTRIES, is_imported, seq, State(state), *rest, life)
+            life = life_at(timestamp) if not is_imported else before.life if before is not None else None
+            found[place] = Stored(
+                table is ENTRIES,
+                is_imported,
+                seq,
+                State(state),
+                attempts,
+                operation_id,
+                incarnation,
+                first_seq,
+                life,
+            )
     return found
 
 

@@ -28,7 +28,7 @@ class Session:
     """A thread's connection. ``is_lost``: the server has dropped it, and its next statement will say so."""
 
     def __init__(self) -> None:
-        self.state: Any = peewee._ConnectionState()  # type: ignore[attr-defined]
+        self.state: Any = peewee._ConnectionState()
         self.is_lost = False
         #: For the checker: for what the transaction works, and which lines it has written.
         self.sent: Batch | Verdicts | None = None

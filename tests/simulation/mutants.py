@@ -71,7 +71,7 @@ class Mutant:
         made: dict[str, Callable[..., Any]] = {}
         exec(compile(source.replace(self.old, self.new), function.__qualname__, "exec"), function.__globals__, made)
         before = function.__code__
-        function.__code__ = made[function.__name__].__code__  # type: ignore[attr-defined]
+        function.__code__ = made[function.__name__].__code__
         try:
             yield
         finally:

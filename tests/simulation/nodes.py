@@ -138,7 +138,7 @@ def _connection(number: int) -> sqlite3.Connection:
 def _empty_outbox() -> sqlite3.Connection:
     database = peewee.SqliteDatabase(":memory:")
     schema.prepare(database, 0)
-    connection: sqlite3.Connection = database.connection()
+    connection: sqlite3.Connection = database.connection()  # type: ignore[no-untyped-call]
     return connection
 
 
@@ -162,6 +162,10 @@ class Process:
 
     def thread(self, name: str, step: Callable[[], object], due: Callable[[], float]) -> None:
         self.threads.append(Thread(f"{self.name}.{name}", step, due, Session()))
+
+    def start(self) -> None:
+        """Come to life, with nothing but what is on disk and in the servers."""
+        raise NotImplementedError
 
     def pause(self, seconds: float) -> None:
         until = self.world.now + seconds
@@ -243,7 +247,7 @@ class Ingest(Process):
     # ---------------------------------------------------------------------------------------------- its threads' steps
 
     def _take_turn(self) -> None:
-        events = []
+        events: list[Event] = []
         while len(events) < EVENTS_A_TURN and not self.inbox.empty():
             events.append(self.inbox.get())
         self.turns.go_on(events)
@@ -317,7 +321,7 @@ class Worker(Process):
         self.threads = []
         self._queued: Queued | None = None
         self._broker = ModelBroker(world.settings, world.broker_redis, world.queues, world.sleep)
-        cache = Cache(world.cache_redis)  # type: ignore[arg-type]
+        cache = Cache(world.cache_redis)
         declare_actors(self._broker, Applier(world.settings, self._broker, cache, world.now_ms))
         self.thread("actor", self._work, world.queues.due)
 

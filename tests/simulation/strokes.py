@@ -144,7 +144,7 @@ class Strokes:
         world = self._world
         disk = world.active.disk
         if not disk.database.in_transaction():
-            world.owed |= {(life_at(timestamp), *place) for timestamp, *place in disk.places()}
+            world.owed |= {(life_at(timestamp), partition, offset) for timestamp, partition, offset in disk.places()}
         world.topic.make_anew()
         world.do_in(
             unnoticed_s, lambda: world.topic.assign_to(world.active.consumer if world.active.is_alive else None)

@@ -101,7 +101,7 @@ class World:
     def _run_while_faults_come(self) -> None:
         """Until the last fault has happened, or nobody comes any more to the points of those that are left."""
         while self._faults or self._operations or self.later or self.strokes.are_armed:
-            upcoming = [one.at for one in (*self._faults[:1], *self._operations[:1])]
+            upcoming = [one.at for one in self._faults[:1]] + [one.at for one in self._operations[:1]]
             if not upcoming and not self.later and self.is_at_rest:
                 return
             if not self._step() and upcoming:
@@ -251,7 +251,7 @@ class World:
             (disk,) = [disk for disk in self.disks if disk.outbox_id == sent.outbox_id]
             # As they ran: new lines are written before old ones are changed.
             members = sent.operations if isinstance(sent, Batch) else sent.verdicts
-            turns = {member.origin: number for number, member in enumerate(members)}
+            turns = {origin: number for number, origin in enumerate(member.origin for member in members)}
             lines = sorted(session.lines, key=lambda line: turns[origin_of(line)])
             self.committed += [Committed(disk.outbox_id, sent.epoch, disk.place_in_order(line), line) for line in lines]
         if self._tell:
@@ -296,8 +296,9 @@ class World:
         current, self._current = self._current, None
         try:
             thread.kill()
-            if self.database.holder is thread.session:
-                self.database.drop(thread.session)
+            holder = self.database.holder
+            if holder is not None and holder is thread.session:
+                self.database.drop(holder)
         finally:
             self._current, self.database.session = current, session
 
