@@ -2,8 +2,8 @@
 
 Rows are compared with the database, and those that look wrong are synced, by messages of their own; the lists of all
 entities are dropped. Each message looks at some thousands of keys and sends the next one, so no worker is held up for long.
-If something is lost on the way the voucher is gone, the chain of messages ends by itself, and ingest (`worker.cache.watch`)
-begins another.
+If something is lost on the way the voucher is gone, the chain of messages ends by itself and says so, and ingest
+(`worker.cache.watch`) begins another.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def recheck(
     """
     voucher = message.voucher or vouchers.seek()
     if not vouchers.is_sought(voucher):
+        vouchers.give_up(voucher)
         return None
     if not message.voucher:
         _drop_lists(cache, message_id, send)
@@ -55,7 +56,7 @@ def recheck(
     if wrong:
         logger.warning("%d cached rows are not as the database has them: they are filled again", wrong)
     if cursor:
-        vouchers.note_asked()
+        vouchers.note_asked(voucher)
         return CacheRecheck(cursor, voucher)
     # What was found wrong is queued by now: if it is lost, the voucher is too.
     vouchers.give(voucher)

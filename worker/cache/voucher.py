@@ -22,11 +22,12 @@ from worker.cache.scripts import run_script
 IN_BROKER = "cache:voucher"
 IN_CACHE = "sync:voucher"
 
-#: In the broker's database: somebody has sent the message that begins a comparison, or goes on with it.
+#: In the broker's database: whose message is to bring a comparison to its end. It holds the word of who has asked for one, and
+#: the voucher of one that has begun; so nobody waits for a comparison that has ended, or for one that another has replaced.
 ASKED = "cache:voucher-asked"
 
-#: How long such a message may stay in its queue before another one is sent, in ms.
-ASKED_HOLDS_MS = 600_000
+#: How long (ms) such a message may stay in its queue before another one is sent; and how long it may take to be put there.
+ASKED_HOLDS_MS, ASKING_HOLDS_MS = 600_000, 10_000
 
 _SOUGHT, _GIVEN = "sought", "given"
 
@@ -57,13 +58,24 @@ class Vouchers:
         """Whether a comparison is on its way that will give it."""
         return bool(self._broker.exists(ASKED))
 
-    def note_asked(self) -> None:
-        """A message that begins or goes on with a comparison is in the queue."""
-        self._broker.set(ASKED, 1, px=ASKED_HOLDS_MS)
+    def note_asking(self) -> str:
+        """A message that begins a comparison is about to be sent; the word that it is noted by, for ``note_asked``."""
+        word = secrets.token_hex(8)
+        self._broker.set(ASKED, word, px=ASKING_HOLDS_MS)
+        return word
+
+    def note_asked(self, word: str) -> None:
+        """A message that begins or goes on with a comparison is in the queue, unless that has come to its end since.
+
+        Parameters:
+          word: what ``note_asking`` has given, or the comparison's voucher.
+        """
+        run_script(self._broker, "hold", [ASKED], [word, ASKED_HOLDS_MS])
 
     def seek(self) -> str:
         """Write a new voucher into both databases, not yet given; what is lost from now on takes it away."""
         voucher = f"{self._servers()} {secrets.token_hex(8)}"
+        self._broker.set(ASKED, voucher, px=ASKED_HOLDS_MS)
         for client, key in self._places():
             client.set(key, f"{_SOUGHT} {voucher}")
         return voucher
@@ -75,13 +87,15 @@ class Vouchers:
     def give(self, voucher: str) -> bool:
         """Everything was compared since `seek`: the voucher is given, unless something was lost meanwhile."""
         sought, given = f"{_SOUGHT} {voucher}", f"{_GIVEN} {voucher}"
-        if not self.is_sought(voucher):
-            return False
-        for client, key in self._places():
-            if not run_script(client, "exchange", [key], [sought, given]):
-                return False
-        self._broker.delete(ASKED)
-        return self.is_given()
+        is_given = self.is_sought(voucher) and all(
+            run_script(client, "exchange", [key], [sought, given]) for client, key in self._places()
+        )
+        self.give_up(voucher)
+        return is_given and self.is_given()
+
+    def give_up(self, voucher: str) -> None:
+        """This comparison has ended, with the voucher or without: if none is given, another may be asked for."""
+        run_script(self._broker, "hold", [ASKED], [voucher, 0])
 
     def _stands(self, text: str, state: str) -> bool:
         """Whether both databases hold this text, of this state, and it names the servers that now run."""

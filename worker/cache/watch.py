@@ -61,6 +61,8 @@ class CacheWatch:
         if self._vouchers.is_given() or self._vouchers.is_asked_for():
             return
         logger.warning("Nobody vouches for the cache (new, restarted, or data lost): all of it is compared")
-        # In this order: a message too many does no harm, a note without a message would be waited for.
+        # Noted before it is sent, or a comparison that is quick has come to its end by then, and would be waited for. Before it
+        # is sent the note holds but for a moment: should this process die in between, nobody has sent anything.
+        word = self._vouchers.note_asking()
         self._queue.enqueue(recheck_cache_message(CacheRecheck()))
-        self._vouchers.note_asked()
+        self._vouchers.note_asked(word)

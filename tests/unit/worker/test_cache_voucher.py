@@ -10,10 +10,11 @@ from typing import Any
 import dramatiq
 import fakeredis
 import pytest
+from dramatiq.errors import ConnectionClosed
 
 from tests.support.applying import apply, create_user, delete, sqlite_database, update
 from worker.cache import PURGE, Again, Cache, lists, recheck
-from worker.cache.voucher import Vouchers
+from worker.cache.voucher import ASKED, ASKING_HOLDS_MS, Vouchers
 from worker.cache.watch import CacheWatch
 from worker.messages import CacheRecheck, CacheSync
 
@@ -170,11 +171,16 @@ def test_a_long_recheck_goes_on_by_messages(
 
 
 class Queue:
+    """``then``: what happens before the sender goes on."""
+
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self.then: Callable[[], object] | None = None
 
     def enqueue(self, message: dramatiq.Message[None], *, delay: int | None = None) -> None:
         self.sent.append(message.args[0])
+        if self.then is not None:
+            self.then()
 
 
 def test_a_recheck_is_asked_for_once(vouchers: Vouchers) -> None:
@@ -217,3 +223,62 @@ def test_after_a_recheck_the_next_loss_is_asked_for_at_once(cache: Cache, vouche
     watch.look()
 
     assert len(queue.sent) == 2
+
+
+def test_after_a_recheck_that_was_as_quick_as_its_sender_the_next_loss_is_asked_for_at_once(
+    cache: Cache, vouchers: Vouchers, redises: Redises
+) -> None:
+    queue = Queue()
+    watch = CacheWatch(vouchers, queue, 1)
+    queue.then = lambda: rechecked(cache, vouchers)
+    watch.look()
+    queue.then = None
+
+    redises.cache.flushdb()
+    watch.look()
+
+    assert len(queue.sent) == 2
+
+
+@pytest.mark.parametrize("cursor", [0, 1], ids=["in its first message", "in a later one"])
+def test_after_a_recheck_that_a_loss_has_ended_the_next_one_is_asked_for_at_once(
+    cache: Cache, vouchers: Vouchers, redises: Redises, cursor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue()
+    watch = CacheWatch(vouchers, queue, 1)
+    watch.look()
+    voucher = vouchers.seek()
+    monkeypatch.setattr(vouchers, "seek", lambda: voucher)
+
+    redises.run_ids[redises.cache] = "cache-2"
+    rechecked(cache, vouchers, CacheRecheck(cursor, voucher if cursor else ""))
+    watch.look()
+
+    assert len(queue.sent) == 2
+
+
+def test_a_recheck_that_another_one_has_replaced_leaves_that_one_to_be_waited_for(
+    cache: Cache, vouchers: Vouchers
+) -> None:
+    queue = Queue()
+    older = vouchers.seek()
+    vouchers.seek()
+
+    rechecked(cache, vouchers, CacheRecheck(1, older))
+    CacheWatch(vouchers, queue, 1).look()
+
+    assert queue.sent == []
+
+
+def test_a_message_that_could_not_be_sent_is_not_waited_for_long(vouchers: Vouchers, redises: Redises) -> None:
+    queue = Queue()
+    queue.then = _fail
+
+    with pytest.raises(ConnectionClosed):
+        CacheWatch(vouchers, queue, 1).look()
+
+    assert 0 < redises.broker.pttl(ASKED) <= ASKING_HOLDS_MS
+
+
+def _fail() -> None:
+    raise ConnectionClosed("Redis is away")
