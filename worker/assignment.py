@@ -195,10 +195,12 @@ def _start_from_memory(remembered: Remembered, known: Known | None, commit: Comm
     archives = known is not None
     why = Why.COMMIT_LOST if commit is None and known is None else Why.TAKES_OVER
     if log.end <= remembered.last.offset:
-        return Start(Why.MADE_ANEW, remembered.generation + 1, log.begin, archives)
+        # What this outbox has not settled of the old log is nowhere else: whoever has gone further may be lost as well.
+        return Start(Why.MADE_ANEW, remembered.generation + 1, log.begin)
     offset = log.begin if commit is None else max(commit.offset, log.begin)
     skipped = 0 if commit is None else max(0, log.begin - commit.offset)
-    return Start(why, remembered.generation, offset, archives, _within(remembered.last, log), skipped)
+    check = _within(remembered.last, log)
+    return Start(why, remembered.generation, offset, archives, check, skipped, keeps=(0, offset) if archives else None)
 
 
 def _start_where_told(known: Known, commit: Commit, log: LogRange) -> Start:

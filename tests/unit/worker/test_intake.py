@@ -8,6 +8,7 @@ from pathlib import Path
 import peewee
 import pytest
 
+from entities.generations import LogGeneration
 from outbox.records import Position, Settled
 from outbox.states import State
 from outbox.store import Outbox
@@ -143,6 +144,21 @@ def test_the_ledger_keeps_the_lines_of_what_the_outbox_has_not_settled(outbox: O
     assert intake.first_needed({0: 4}) == {0: (0, 1)}
     outbox.settle([Settled(2, 0, State.APPLIED), Settled(3, 0, State.APPLIED)])
     assert intake.first_needed({0: 4}) == {0: (1, 4)}
+
+
+@pytest.mark.parametrize("log", [LogRange(0, 0), LogRange(0, 9)], ids=["still short", "longer than the old one was"])
+def test_what_waits_goes_on_when_the_topic_is_made_anew_before_all_was_read_again(
+    outbox: Outbox, log: LogRange
+) -> None:
+    """The host before this one had read on, and is lost with its disk; the topic is gone, and the group's commits with it."""
+    with_three_records(outbox)
+    intake = Intake(outbox, TOPIC)
+    start = intake.decide({0: None}, {0: log}, {0: LogGeneration(0, 5, 1, b"8 bytes.")})[0]
+
+    intake.begin({0: start if start.check is None else made_anew(start, log)})
+
+    assert intake.generation(0) == 1
+    assert outbox.counts().pending == 3
 
 
 def test_a_log_of_a_new_generation_is_not_known_by_a_record_of_the_old_one(outbox: Outbox) -> None:
