@@ -62,6 +62,7 @@ TRANSITIONS = frozenset(
         (State.DEAD, State.PENDING),  # replay
         (State.DEAD, State.DISCARDED),  # discard
         (State.PENDING, State.HELD),  # hold
+        (State.DISPATCHED, State.HELD),  # hold: it was to be sent again, its message is lost
         (State.HELD, State.PENDING),  # release_held
     }
 )

@@ -17,7 +17,7 @@ from outbox.announcements import deaths_text
 from outbox.file import OutboxFile, clean_text
 from outbox.models import ENTRIES, HISTORY, IS_HELD, NOT_APPLIED
 from outbox.records import FailedAttempt, HandedBack, Settled
-from outbox.states import TRANSITIONS, UNSETTLED, State
+from outbox.states import PLANNABLE, TRANSITIONS, UNSETTLED, State
 
 #: Rows of one statement. More make it no faster.
 ROWS_A_STATEMENT = 500
@@ -152,17 +152,21 @@ class Transitions(OutboxFile):
         return released
 
     def hold(self, held: Sequence[tuple[int, int]]) -> int:
-        """Pending → held: each seq behind the dead letter of the other seq.
+        """Pending → held: each seq behind the dead letter of the other seq. So is what is dispatched still, in a message that is
+        lost: the scheduler has it to send again, and asks for no entry that is under way.
 
-        Conditional: one that is not pending any more stays as it is.
+        Conditional: one that is settled by now stays as it is.
 
         :returns: how many changed.
         """
         if not held:
             return 0
         with self.transaction():
-            changed = self._sql(_HOLD_TEXT, (self.now_ms(), json.dumps(held))).rowcount
-            self._count({State.PENDING: -changed, State.HELD: changed})
+            from_pending, from_dispatched = (
+                self._sql(_HOLD_TEXT, (self.now_ms(), json.dumps(held), state)).rowcount for state in PLANNABLE
+            )
+            changed = from_pending + from_dispatched
+            self._count({State.PENDING: -from_pending, State.DISPATCHED: -from_dispatched, State.HELD: changed})
         return changed
 
     def release_held(self, letters: Sequence[int] | None = None) -> int:
@@ -230,7 +234,7 @@ _RELEASE_TEXT = f"UPDATE {ENTRIES} SET state = ?, changed_at = ? WHERE state = {
 _HOLD_TEXT = f"""
     UPDATE {ENTRIES} SET state = {State.HELD:d}, changed_at = ?, held_by = held.letter
     FROM (SELECT json_extract(value, '$[0]') AS seq, json_extract(value, '$[1]') AS letter FROM json_each(?)) AS held
-    WHERE {ENTRIES}.seq = held.seq AND {ENTRIES}.state = {State.PENDING:d}"""
+    WHERE {ENTRIES}.seq = held.seq AND {ENTRIES}.state = ?"""
 _RELEASE_HELD_TEXT = (
     f"UPDATE {ENTRIES} SET state = {State.PENDING:d}, changed_at = ?, held_by = NULL WHERE {IS_HELD} AND {NOT_APPLIED}"
 )

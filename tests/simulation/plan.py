@@ -180,13 +180,13 @@ def plan_of(seed: int) -> Plan:
         window_max_operations=window,
         portion=chance.choice((1, 2, 3, 1000)),
         buffer_records=chance.choice((1, 2, 5000)),
-        interruptions=chance.choice((0.0, 0.1, 0.3, 0.8)),
+        interruptions=chance.choice((0.0, 0.1, 0.3, 0.6)),
         is_fair=chance.random() < 0.6,
-        holds_lanes=chance.random() < 0.3,
-        announces=chance.random() < 0.3,
+        holds_lanes=chance.random() < 0.2,
+        announces=chance.random() < 0.2,
     )
     operations = _operations(chance, sizes)
-    faults = [_fault(chance, sizes, operations) for _ in range(chance.randint(0, 5))]
+    faults = [_fault(chance, sizes, operations) for _ in range(chance.randint(0, 4))]
     for fault in [one for one in faults if one.kind is Kind.MADE_ANEW]:
         operations += _operations_after(chance, sizes, operations, fault.at)
         if chance.random() < 0.4:  # without the disk
@@ -214,7 +214,7 @@ def _operations_after(chance: random.Random, sizes: Sizes, before: Sequence[Oper
 
 def _operations(chance: random.Random, sizes: Sizes) -> list[Operation]:
     # Mostly few. With fewer yet, and fewer faults, a history costs a sixth less, and mutants are noticed 20 times later.
-    count = min(chance.randint(1, 9) for _ in range(3))
+    count = min(chance.randint(1, 9) for _ in range(4))
     late = chance.random() < 0.6
     operations: list[Operation] = []
     if chance.random() < 0.5:  # rows for the others to meet

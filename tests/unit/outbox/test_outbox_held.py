@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from outbox import DeskResult, Outbox, State
+from outbox.records import Settled
 from outbox.states import UNSETTLED
 from tests.unit.outbox.builders import (
     TOPIC,
@@ -32,14 +33,26 @@ def test_a_held_entry_is_not_planned_but_still_owed(outbox: Outbox) -> None:
     assert counters_are_true(outbox)
 
 
-def test_only_what_is_pending_is_held(outbox: Outbox) -> None:
+def test_what_was_in_a_message_that_is_lost_is_held_too(outbox: Outbox) -> None:
+    """Its state says dispatched until it is sent again; left so, it would be released with no letter."""
+    letter = a_dead_letter(outbox, 0)
+    (lost, pending) = appended(outbox, a_record(1), a_record(2))
+    outbox.mark_dispatched([lost])
+
+    assert outbox.hold([(lost, letter), (pending, letter)]) == 2
+
+    assert states(outbox, [lost, pending]) == [State.HELD, State.HELD]
+    assert counters_are_true(outbox)
+
+
+def test_what_is_settled_is_not_held(outbox: Outbox) -> None:
     letter = a_dead_letter(outbox, 0)
     (seq,) = appended(outbox, a_record(1))
-    outbox.mark_dispatched([seq])
+    outbox.settle([Settled(seq, 0, State.APPLIED)])
 
     assert outbox.hold([(seq, letter)]) == 0
 
-    assert states(outbox, [seq]) == [State.DISPATCHED]
+    assert states(outbox, [seq]) == [State.APPLIED]
 
 
 def test_a_letter_lets_go_of_its_own_alone(outbox: Outbox) -> None:
