@@ -93,7 +93,7 @@ MUTANTS = (
         "self._tell(Fetched(self._assignment, records))\n"
         "        from tests.simulation.mutants import commit_of\n"
         "        self._to_commit.update({r.partition: commit_of(r) for r in records})",
-        noticed_after=12,
+        noticed_after=16,
     ),
     Mutant(
         "a takeover goes on from the committed offset",
@@ -156,7 +156,7 @@ MUTANTS = (
         Reading._pause_and_resume,
         "self._consumer.seek(tp, self._fetched_to[partition])",
         "pass",
-        noticed_after=71,
+        noticed_after=27,
     ),
     Mutant(
         "what could not be read is skipped",
@@ -220,7 +220,7 @@ MUTANTS = (
         assignment._start_from_memory,
         "if log.end <= remembered.last.offset:",
         "if False:",
-        noticed_after=219,
+        noticed_after=192,
     ),
     Mutant(
         "a log that is shorter than the outbox's position is the same",

@@ -186,7 +186,7 @@ def plan_of(seed: int) -> Plan:
         announces=chance.random() < 0.2,
     )
     operations = _operations(chance, sizes)
-    faults = [_fault(chance, sizes, operations) for _ in range(chance.randint(0, 4))]
+    faults = [_fault(chance, sizes, operations) for _ in range(chance.randint(0, 3))]
     for fault in [one for one in faults if one.kind is Kind.MADE_ANEW]:
         operations += _operations_after(chance, sizes, operations, fault.at)
         if chance.random() < 0.4:  # without the disk
