@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from math import ceil, log2
 from typing import Any, TypeVar
@@ -27,7 +27,6 @@ from tests.support.applying import (
     create,
     create_user,
     delete,
-    mariadb_database,
     outcomes,
     reasons,
     rows,
@@ -49,10 +48,7 @@ HANDED_BACK = Outcome.HANDED_BACK
 T = TypeVar("T")
 
 
-@pytest.fixture(autouse=True)
-def bound(mariadb: MariaDBServer, database: str) -> Iterator[str]:
-    with mariadb_database(mariadb, database):
-        yield database
+pytestmark = pytest.mark.usefixtures("bound")
 
 
 def in_threads(count: int, work: Callable[[int], T]) -> list[T]:

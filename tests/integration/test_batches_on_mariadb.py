@@ -6,7 +6,6 @@ MySQL and MariaDB check value by value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,14 +20,12 @@ from tests.support.applying import (
     create,
     create_user,
     delete,
-    mariadb_database,
     outcomes,
     reasons,
     rows,
     statements_sent,
     update,
 )
-from tests.support.mariadb_server import MariaDBServer
 from worker.messages import DispatchedOperation, Outcome
 
 APPLIED, DEAD, WAITS = Outcome.APPLIED, Outcome.DEAD, Outcome.WAITS
@@ -36,10 +33,7 @@ APPLIED, DEAD, WAITS = Outcome.APPLIED, Outcome.DEAD, Outcome.WAITS
 TABLES = ("usuarios", "emprendimientos", "finanzas")
 
 
-@pytest.fixture(autouse=True)
-def bound(mariadb: MariaDBServer, database: str) -> Iterator[str]:
-    with mariadb_database(mariadb, database):
-        yield database
+pytestmark = pytest.mark.usefixtures("bound")
 
 
 _ids = st.integers(1, 4)

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from entities import database as db
-from tests.support.applying import apply, create, create_user, delete, mariadb_database, rows, statements_sent, update
+from tests.support.applying import apply, create, create_user, delete, rows, statements_sent, update
 from tests.support.mariadb_server import MariaDBServer
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
@@ -30,10 +30,7 @@ WRITES = 40
 ROWS = 4
 
 
-@pytest.fixture(autouse=True)
-def bound(mariadb: MariaDBServer, database: str) -> Iterator[str]:
-    with mariadb_database(mariadb, database):
-        yield database
+pytestmark = pytest.mark.usefixtures("bound")
 
 
 @pytest.fixture

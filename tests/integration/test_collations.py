@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import string
 from collections import defaultdict
-from collections.abc import Iterator
 
 import pytest
 
 from entities import database
 from entities.writesets import loose
-from tests.support.applying import apply, create_user, mariadb_database, outcomes, rows
-from tests.support.mariadb_server import MariaDBServer
+from tests.support.applying import apply, create_user, outcomes, rows
 from worker.messages import Outcome
 
 #: To these even letters of ASCII are one with others: i with j, u with v, i with y.
@@ -25,10 +23,7 @@ PAIRS = [one + other for one in string.ascii_lowercase for other in string.ascii
 TEXTS = [f"x{inside}x" for inside in (*map(chr, range(1, 0x100)), *PAIRS)]
 
 
-@pytest.fixture(autouse=True)
-def bound(mariadb: MariaDBServer, database: str) -> Iterator[str]:
-    with mariadb_database(mariadb, database):
-        yield database
+pytestmark = pytest.mark.usefixtures("bound")
 
 
 @pytest.mark.parametrize("character_set", ["utf8mb4", "utf8mb3", "latin1"])

@@ -30,12 +30,6 @@ from worker.messages import Outcome
 APPLIED, FAILED, HANDED_BACK = Outcome.APPLIED, Outcome.FAILED, Outcome.HANDED_BACK
 
 
-@pytest.fixture
-def bound(mariadb: MariaDBServer, database: str) -> Iterator[str]:
-    with mariadb_database(mariadb, database):
-        yield database
-
-
 @contextmanager
 def set_for_all(mariadb: MariaDBServer, variable: str, value: float) -> Iterator[None]:
     """A variable of the server, for every session that is opened in this block."""
