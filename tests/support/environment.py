@@ -52,6 +52,8 @@ def go_on_inside(root: Path) -> None:
         python = ensure(root, "requirements-dev.txt")
     except EnvironmentFailed as error:
         sys.exit(f"{sys.argv[0]}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     os.execv(python, [str(python), *sys.argv])
 
 
