@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from entities.conversions import digits, has_surrogates
-from entities.errors import InvalidOperation, may_hold_secret, named, shown
+from entities.errors import InvalidOperation, is_no_name, named, shown
 
 #: The most characters of an operation id: what a key of the ledger holds.
 OPERATION_ID_CHARACTERS: Final = 255
@@ -217,10 +217,8 @@ def _peeked(name: Any) -> str | None:
     if not isinstance(name, str):
         return None
     start = name[:PEEKED_CHARACTERS]
-    # A name is shown to people wherever the entry is: one that is no name, but an object encoded twice, is not.
-    if has_surrogates(start) or (not start.isidentifier() and may_hold_secret(start)):
-        return None
-    return start
+    # It is shown to people wherever the entry is.
+    return None if has_surrogates(start) or is_no_name(start) else start
 
 
 def _is_deeper_than(limit: int, value: Any) -> bool:

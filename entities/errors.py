@@ -85,6 +85,11 @@ def may_hold_secret(text: str) -> bool:
     return _NAME_OF_A_SECRET.search(text) is not None
 
 
+def is_no_name(name: str) -> bool:
+    """Whether what should name something is no name and may hold a secret, as an object encoded twice: nobody may be shown it."""
+    return not name.isidentifier() and may_hold_secret(name)
+
+
 def named(owner: str, name: str) -> str:
     """The path of something that has a name from outside, which may be anything: "User.colour", "User['a b']"."""
     if name.isidentifier() and len(name) <= SHOWN_CHARACTERS:

@@ -95,9 +95,9 @@ def _act(folder: Path, point: Point) -> None:
     with suppress(FileNotFoundError):
         os.rename(armed, taken)
         action = taken.read_text().strip()
-        while action == "hang" and taken.exists():
-            time.sleep(HANGING_LOOK_S)
         if action == "hang":
-            return
-        # To this thread: a signal to the process goes to its main thread, and this one would run on until that has woken.
-        signal.pthread_kill(threading.get_ident(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[action])
+            while taken.exists():
+                time.sleep(HANGING_LOOK_S)
+        else:
+            # To this thread: a signal to the process goes to its main thread, and this one would run on until that has woken.
+            signal.pthread_kill(threading.get_ident(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[action])

@@ -39,11 +39,6 @@ class Intake:
         self._positions: dict[int, Position] = {}
         self._told: dict[int, tuple[int, str]] = {}
 
-    def generation(self, partition: int) -> int | None:
-        """The topic's generation in this partition; None if the partition is not ours."""
-        position = self._positions.get(partition)
-        return position.generation if position is not None else None
-
     @property
     def partitions(self) -> frozenset[int]:
         return frozenset(self._positions)

@@ -308,12 +308,15 @@ class Reading:
     def _make_sure(self) -> None:
         """Ask where the logs end for whose records the merge waits. What the library says of it is as old as the last fetch:
         while a partition is paused it stays, and the log may go on."""
-        paused = self._consumer.paused()
-        asked = {p: TopicPartition(self._topic, p) for p in self._unsure & self._merge.partitions_empty()}
-        asked = {partition: tp for partition, tp in asked.items() if tp not in paused}
+        if not self._unsure:
+            return
+        waited_for = {
+            TopicPartition(self._topic, partition) for partition in self._unsure & self._merge.partitions_empty()
+        }
+        asked = waited_for - self._consumer.paused()
         if asked:
-            ends = self._consumer.end_offsets(list(asked.values()))
-            self._unsure -= {partition for partition, tp in asked.items() if self._consumer.position(tp) >= ends[tp]}
+            ends = self._consumer.end_offsets(list(asked))
+            self._unsure -= {tp.partition for tp in asked if self._consumer.position(tp) >= ends[tp]}
 
     def _hand_over(self) -> None:
         while self._permits.acquire(blocking=False):

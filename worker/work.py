@@ -10,7 +10,7 @@ from typing import Any
 from entities.cache_value import cache_key
 from entities.conversions import Refused, to_int
 from entities.envelope import Envelope, content_digest, decode, peek
-from entities.errors import InvalidOperation, may_hold_secret
+from entities.errors import InvalidOperation, is_no_name
 from entities.ledger import SettledOperation
 from entities.operations import Insert, RowAction, actions_of
 from entities.writesets import Writeset, invalid_writeset, is_row, writeset
@@ -179,7 +179,7 @@ def _raw_digest(raw: bytes) -> bytes:
 
 def _storable(name: str) -> str:
     """A name from a message, which may be any text, as the ledger's column takes it; letters of the ledger are shown."""
-    if not name.isidentifier() and may_hold_secret(name):
+    if is_no_name(name):
         return ""
     if name.isascii() and len(name) <= NAME_CHARACTERS:
         return name

@@ -146,9 +146,6 @@ class Arena:
         written.write_text(what)
         written.rename(self.points_folder / point.value)
 
-    def is_armed(self, point: Point) -> bool:
-        return (self.points_folder / point.value).exists()
-
     def disarm(self, point: Point) -> bool:
         """Take the order back; False if somebody has taken it."""
         with suppress(FileNotFoundError):

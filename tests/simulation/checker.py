@@ -344,7 +344,9 @@ def _entries(disk: Any) -> dict[Place, Stored]:
             place = generation, partition, offset
             is_imported = timestamp == NO_TIMESTAMP
             before = found.get(place) if is_imported else None
-            life = life_at(timestamp) if not is_imported else before.life if before is not None else None
+            life: int | None = life_at(timestamp)
+            if is_imported:
+                life = None if before is None else before.life
             found[place] = Stored(
                 table is ENTRIES,
                 is_imported,

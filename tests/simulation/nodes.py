@@ -21,7 +21,7 @@ from outbox.announcements import Announcement
 from outbox.models import ANNOUNCEMENTS, ARCHIVED_ENTRIES, ENTRIES, PARTITION_LOGS
 from outbox.records import NO_TIMESTAMP
 from outbox.store import Outbox
-from tests.simulation.broker_model import ModelBroker, Queued
+from tests.simulation.broker_model import ModelBroker
 from tests.simulation.database_model import Session
 from tests.simulation.kafka_model import ModelConsumer, ModelProducer
 from tests.simulation.threads import FOREVER, Thread
@@ -319,7 +319,6 @@ class Worker(Process):
         world = self.world
         self.is_alive = True
         self.threads = []
-        self._queued: Queued | None = None
         self._broker = ModelBroker(world.settings, world.broker_redis, world.queues, world.sleep)
         cache = Cache(world.cache_redis)
         declare_actors(self._broker, Applier(world.settings, self._broker, cache, world.now_ms))

@@ -213,7 +213,7 @@ def _operations_after(chance: random.Random, sizes: Sizes, before: Sequence[Oper
 
 
 def _operations(chance: random.Random, sizes: Sizes) -> list[Operation]:
-    # Mostly few. With fewer yet, and fewer faults, a history costs a sixth less, and mutants are noticed 20 times later.
+    # Mostly few. With two less at most a history costs a tenth less, and some mutants are noticed a hundred times later.
     count = min(chance.randint(1, 9) for _ in range(4))
     late = chance.random() < 0.6
     operations: list[Operation] = []

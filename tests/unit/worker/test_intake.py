@@ -107,7 +107,9 @@ def test_what_waits_of_a_topic_that_is_gone_goes_on_whoever_has_read_the_new_one
 
     intake.begin({0: start if start.check is None else made_anew(start, log)})
 
-    assert intake.generation(0) == 1
+    position = outbox.position(TOPIC, 0)
+    assert position is not None
+    assert position.generation == 1
     assert outbox.counts().pending == 3
 
 
@@ -157,7 +159,9 @@ def test_what_waits_goes_on_when_the_topic_is_made_anew_before_all_was_read_agai
 
     intake.begin({0: start if start.check is None else made_anew(start, log)})
 
-    assert intake.generation(0) == 1
+    position = outbox.position(TOPIC, 0)
+    assert position is not None
+    assert position.generation == 1
     assert outbox.counts().pending == 3
 
 
