@@ -200,7 +200,7 @@ def _start_from_memory(remembered: Remembered, known: Known | None, commit: Comm
     offset = log.begin if commit is None else max(commit.offset, log.begin)
     skipped = 0 if commit is None else max(0, log.begin - commit.offset)
     check = _within(remembered.last, log)
-    return Start(why, remembered.generation, offset, archives, check, skipped, keeps=(0, offset) if archives else None)
+    return Start(why, remembered.generation, offset, archives, check, skipped, keeps=(0, offset))
 
 
 def _start_where_told(known: Known, commit: Commit, log: LogRange) -> Start:

@@ -403,7 +403,6 @@ SELDOM_NOTICED = (
     # The model's transactions run one at a time, so no copy is faster between the question to the ledger and the write.
     Mutant("duplicate key is believed at once", LedgerDesk.look_again, "self._raise_if_changed()", "pass"),
     # Who leaves early is settled by a late copy, or narrowed, while a third waits through it: test_planner has it.
-    # Who leaves early is settled by a late copy, or narrowed, while a third waits through it: test_planner has it.
     Mutant(
         "who leaves early does not pass on what it waits for",
         Planner._release,
